@@ -1,0 +1,1 @@
+"""Sightline's frame path: decode, fit, detect, track; runs in one process with no Ray and no CUDA."""

@@ -1,0 +1,1 @@
+"""The types that travel, the ports between stages, and the errors."""

@@ -1,0 +1,133 @@
+"""Everything that can go wrong, as types that survive pickle and say the HTTP status themselves.
+
+SightlineError
+├── InvalidRequestError      400  malformed
+├── NotFoundError            404
+├── NotAcceptableError       406
+├── TooLargeError            413  over a size, pixel or count limit
+├── UnsupportedMediaError    415  not a format we read
+├── UndecodableError         422  the right format, but broken
+├── InvalidParameterError    422  a value that fails validation
+├── OverloadedError          503  refused at the door; carries retry_after_s
+├── UnavailableError         503  a part of the service died with this frame in it
+├── DeadlineError            504  the caller's deadline passed
+├── ModelError               500  a model file that cannot be served
+└── InternalError            500  ours; the details are in the log
+"""
+
+from http import HTTPStatus
+from typing import ClassVar
+
+
+class SightlineError(Exception):
+    """A failure with words for the caller: `detail` is shown to clients and holds no internals."""
+
+    status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class InvalidRequestError(SightlineError):
+    """The request cannot be read as what it claims to be."""
+
+    status = HTTPStatus.BAD_REQUEST
+    code = "invalid_request"
+    title = "Malformed request"
+
+
+class NotFoundError(SightlineError):
+    """There is nothing by that name."""
+
+    status = HTTPStatus.NOT_FOUND
+    code = "not_found"
+    title = "Not found"
+
+
+class NotAcceptableError(SightlineError):
+    """None of the representations asked for exists."""
+
+    status = HTTPStatus.NOT_ACCEPTABLE
+    code = "not_acceptable"
+    title = "Not acceptable"
+
+
+class TooLargeError(SightlineError):
+    """Over a limit of bytes, pixels or parts; refused before any decoder saw it."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    code = "too_large"
+    title = "Too large"
+
+
+class UnsupportedMediaError(SightlineError):
+    """Not a format that this service reads."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    code = "unsupported_media"
+    title = "Unsupported format"
+
+
+class UndecodableError(SightlineError):
+    """The format is known, the content is broken."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    code = "undecodable"
+    title = "Cannot be decoded"
+
+
+class InvalidParameterError(SightlineError):
+    """A parameter is out of its range."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    code = "invalid_parameter"
+    title = "Invalid parameter"
+
+
+class OverloadedError(SightlineError):
+    """Refused at the door: the queue is full. Try again after `retry_after_s` seconds."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "overloaded"
+    title = "Overloaded"
+
+    def __init__(self, detail: str = "the queue is full", retry_after_s: float = 1.0) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class UnavailableError(SightlineError):
+    """A part of the service went away while it held this frame. Try again."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "unavailable"
+    title = "Unavailable"
+
+    def __init__(self, detail: str = "a part of the service is restarting", retry_after_s: float = 1.0) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineError(SightlineError):
+    """The caller's deadline passed before the work was done."""
+
+    status = HTTPStatus.GATEWAY_TIMEOUT
+    code = "deadline_exceeded"
+    title = "Deadline passed"
+
+
+class ModelError(SightlineError):
+    """A model file that cannot be served; `detail` says what was found in it."""
+
+    code = "model"
+    title = "Model cannot be served"
+
+
+class InternalError(SightlineError):
+    """A fault of ours. The cause is in the log, not in the answer."""
+
+    def __init__(self, detail: str = "an internal fault; the log has the request id") -> None:
+        super().__init__(detail)

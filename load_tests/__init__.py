@@ -1,0 +1,1 @@
+"""Evidence: the camera farm and the scenarios behind every figure that Sightline claims."""
