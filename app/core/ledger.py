@@ -19,6 +19,11 @@ class Ledger:
         self._dropped: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no frame was ever captured."""
+        return self._captured == 0
+
     def capture(self, seq: int) -> None:
         """Frame `seq` exists from here on."""
         if seq in self._in_flight:

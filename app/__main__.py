@@ -1,0 +1,86 @@
+"""`sightline`: the command line; `detect` and `track` run the whole path in this process, with no Ray."""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from app import __version__
+from app.command import detect, track
+from app.core.errors import SightlineError
+from app.settings import Settings
+from engines.opening import open_engine
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sightline", description="Detections and tracks from images and videos.")
+    parser.add_argument("--version", action="version", version=f"sightline {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    stills = commands.add_parser("detect", help="objects in images")
+    stills.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    stills.add_argument("--json", action="store_true", help="one FrameResult a line instead of words")
+    stills.add_argument("--save", type=Path, metavar="OUT", help="annotated picture, or a folder for several")
+    video = commands.add_parser("track", help="tracked objects in a video file")
+    video.add_argument("video", type=Path, metavar="VIDEO")
+    video.add_argument("--save", type=Path, metavar="OUT.mp4", help="annotated video")
+    video.add_argument(
+        "--jsonl", type=Path, metavar="OUT", help="one FrameResult a line, last the Summary; - is stdout"
+    )
+    for command in (stills, video):
+        command.add_argument("--model", type=Path, help="an ONNX file; default: the bundled street model")
+        command.add_argument("--engine", choices=("auto", "reference", "onnxruntime", "openvino"), default="auto")
+        command.add_argument("--conf", type=_ratio, help="lowest score, in [0, 1]")
+    return parser
+
+
+def _ratio(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("must lie in [0, 1]")
+    return value
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    model: dict[str, object] = {"engine": arguments.engine}
+    if arguments.model is not None:
+        model["path"] = arguments.model.resolve()
+    return Settings.model_validate({"model": model})
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0, 1 for failure, 2 for wrong usage; data on stdout, words on stderr."""
+    arguments = _parser().parse_args(argv)
+    settings = _settings(arguments)
+    model = settings.model
+    try:
+        engine = open_engine(model.file, kind=model.engine, streams=model.streams, max_batch=model.max_batch)
+        if arguments.command == "detect":
+            return asyncio.run(
+                detect.run(
+                    settings,
+                    engine,
+                    images=arguments.images,
+                    conf=arguments.conf,
+                    as_json=arguments.json,
+                    save=arguments.save,
+                )
+            )
+        return asyncio.run(
+            track.run(
+                settings,
+                engine,
+                video=arguments.video,
+                conf=arguments.conf,
+                save=arguments.save,
+                jsonl=arguments.jsonl,
+            )
+        )
+    except (SightlineError, OSError) as error:
+        print(f"sightline: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""HTTP: routes over a frame path; knows nothing of Ray."""

@@ -1,0 +1,120 @@
+"""`POST /v1/detections`: one image, or many in one multipart."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request, Response
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from app.api import parameters
+from app.api.bodies import BodyBudget, BodyLimits, Lease, LeasedStream, chunks_of, read_body, unless_disconnected
+from app.api.contract import JSON, NDJSON, to_json, to_json_array, to_line
+from app.core.errors import InvalidRequestError, SightlineError, TooLargeError, UnsupportedMediaError
+from app.core.frame import FrameRef
+from app.core.query import Query
+from app.core.result import FrameResult
+from app.pipeline.frame_path import FramePath, new_stream_id
+from app.pipeline.results import failure
+
+# curl's default for --data-binary is the urlencoded type; the bytes decide what the image is.
+_BODY_TYPES = ("image/", "application/octet-stream", "application/x-www-form-urlencoded")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ask:
+    query: Query
+    deadline_s: float | None
+    max_image_bytes: int
+
+
+def router(path: FramePath, *, limits: BodyLimits, budget: BodyBudget) -> APIRouter:
+    """The routes over `path`."""
+    routes = APIRouter()
+
+    @routes.post("/v1/detections", summary="Objects in one image, or in many")
+    async def detections(  # noqa: PLR0917  FastAPI reads the parameters from the signature
+        request: Request,
+        conf: parameters.Conf = None,
+        iou: parameters.Iou = None,
+        classes: parameters.Classes = None,
+        roi: parameters.Roi = None,
+        tile: parameters.Tile = 1,
+        deadline_ms: parameters.DeadlineMs = None,
+    ) -> Response:
+        """The image as the raw body (JPEG, PNG, WebP), or `multipart/form-data` with many."""
+        query = parameters.frame_query(conf=conf, iou=iou, classes=classes, roi=roi, tile=tile, labels=path.spec.labels)
+        ask = _Ask(
+            query=query, deadline_s=parameters.deadline_from(deadline_ms), max_image_bytes=limits.max_image_bytes
+        )
+        media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+        if media_type == "multipart/form-data":
+            return await _many(request, path, ask, limits=limits, budget=budget)
+        if media_type and not media_type.startswith(_BODY_TYPES):
+            raise UnsupportedMediaError(f"the body is declared as {media_type[:100]}; send an image, e.g. image/jpeg")
+        with budget.lease() as lease:
+            body = await read_body(request, lease, max_bytes=limits.max_image_bytes)
+            ref = FrameRef(stream_id=new_stream_id(), seq=0)
+            work = path.detect(body, ref=ref, query=ask.query, deadline_s=ask.deadline_s)
+            result = await unless_disconnected(request, work)
+        line = NDJSON in request.headers.get("accept", "")
+        return Response(to_line(result) if line else to_json(result), media_type=NDJSON if line else JSON)
+
+    return routes
+
+
+async def _many(request: Request, path: FramePath, ask: _Ask, *, limits: BodyLimits, budget: BodyBudget) -> Response:
+    """All images of one multipart: a JSON array in their order, or lines in the order they are done."""
+    with budget.lease() as lease:
+        images = await _parts(request, lease, limits=limits)
+        stream_id = new_stream_id()
+        if NDJSON not in request.headers.get("accept", ""):
+            work = asyncio.gather(*(_one(path, ask, stream_id, seq, data) for seq, data in enumerate(images)))
+            return Response(to_json_array(await unless_disconnected(request, work)), media_type=JSON)
+        kept = lease.hand_over()
+    return LeasedStream(_lines(path, ask, stream_id, images), media_type=NDJSON, lease=kept)
+
+
+async def _parts(request: Request, lease: Lease, *, limits: BodyLimits) -> list[bytes]:
+    stream = chunks_of(request, lease, max_bytes=limits.max_multipart_bytes)
+    parser = MultiPartParser(request.headers, stream, max_files=limits.max_parts, max_fields=limits.max_parts)
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        if error.message.startswith("Too many"):
+            raise TooLargeError(f"more than {limits.max_parts} parts in one request") from None
+        raise InvalidRequestError("the multipart body is malformed") from None
+    except KeyError:
+        raise InvalidRequestError("the multipart content-type names no boundary") from None
+    try:
+        images = [await part.read() for _, part in form.multi_items() if isinstance(part, UploadFile)]
+    finally:
+        await form.close()
+    if not images:
+        raise InvalidRequestError("the multipart holds no file")
+    return images
+
+
+async def _one(path: FramePath, ask: _Ask, stream_id: str, seq: int, data: bytes) -> FrameResult:
+    """The result of one part, an error included: its neighbours are not its business."""
+    ref = FrameRef(stream_id=stream_id, seq=seq)
+    try:
+        if len(data) == 0:
+            raise InvalidRequestError("this part is empty")
+        if len(data) > ask.max_image_bytes:
+            raise TooLargeError(f"this part has more than {ask.max_image_bytes} bytes")
+        return await path.detect(data, ref=ref, query=ask.query, deadline_s=ask.deadline_s)
+    except SightlineError as error:
+        return failure(ref, error)
+
+
+async def _lines(path: FramePath, ask: _Ask, stream_id: str, images: list[bytes]) -> AsyncIterator[bytes]:
+    tasks = [asyncio.create_task(_one(path, ask, stream_id, seq, data)) for seq, data in enumerate(images)]
+    try:
+        for done in asyncio.as_completed(tasks):
+            yield to_line(await done)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

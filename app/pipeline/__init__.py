@@ -1,0 +1,1 @@
+"""The stages as asyncio shells, and the path of one frame through them."""

@@ -1,0 +1,144 @@
+"""The stage that decodes: stills on a bounded thread pool, each video on a thread of its own."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import cv2
+
+from app.core.errors import InternalError, NotFoundError, OverloadedError, SightlineError
+from app.core.frame import EncodedFrame, Frame, FrameRef
+from app.core.model import ModelSpec
+from app.core.outcome import Failed, Outcome
+from app.core.video import FrameMode, VideoSpec
+from app.media.limits import DecodeLimits
+from app.media.spool import Spool
+from app.media.still import decode_still
+from app.media.video import VideoReader
+from app.pipeline.video_session import VideoSession
+
+LOG = logging.getLogger("sightline")
+LATEST_DEPTH = 3
+"""Frames kept in latest_frame mode. Source: MISSION.md row 75, max-buffers=3."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderParameters:
+    """`workers` threads for stills; at most `max_videos` videos at once, each on a thread of its own.
+
+    A video may have `max_video_bytes` on disk and `depth` decoded frames ahead of its reader; one whose upload or
+    reader stands still for `idle_s` is closed.
+    """
+
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
+    workers: int = 2
+    max_videos: int = 16
+    max_video_bytes: int = 4 * 1024**3
+    depth: int = 16
+    idle_s: float = 60.0
+
+
+@dataclass(slots=True)
+class _Video:
+    spool: Spool
+    reader: VideoReader
+    session: VideoSession
+    touched_s: float
+
+    def close(self) -> None:
+        self.spool.abort()
+        self.session.close()
+
+
+class Decoder:
+    """Decodes towards the model's canvas; holds the videos that are being uploaded to it."""
+
+    def __init__(
+        self, spec: ModelSpec, parameters: DecoderParameters, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        cv2.setNumThreads(1)  # the threads are ours; OpenCV's own would fight them for the cores
+        self._spec = spec
+        self._parameters = parameters
+        self._clock = clock
+        self._stills = ThreadPoolExecutor(parameters.workers, thread_name_prefix="decode")
+        self._video_threads = ThreadPoolExecutor(parameters.max_videos, thread_name_prefix="video")
+        self._videos: dict[str, _Video] = {}
+
+    async def decode(self, frames: Sequence[EncodedFrame]) -> list[Outcome[Frame]]:
+        """One outcome per image, in order; a broken image fails alone."""
+        loop = asyncio.get_running_loop()
+        work = (loop.run_in_executor(self._stills, self._decode_one, frame) for frame in frames)
+        return list(await asyncio.gather(*work))
+
+    def _decode_one(self, encoded: EncodedFrame) -> Outcome[Frame]:
+        try:
+            return decode_still(
+                encoded,
+                model_width_px=self._spec.input_width_px,
+                model_height_px=self._spec.input_height_px,
+                limits=self._parameters.limits,
+            )
+        except SightlineError as error:
+            return Failed(ref=encoded.ref, error=error)
+        except Exception:
+            LOG.exception("the still decoder failed")
+            return Failed(ref=encoded.ref, error=InternalError())
+
+    async def open_video(self, video_id: str, spec: VideoSpec) -> None:
+        """Expect the bytes of a video; OverloadedError when as many are open as may be."""
+        self._close_idle()
+        if len(self._videos) >= self._parameters.max_videos:
+            raise OverloadedError("as many videos are open as may be")
+        spool = Spool(max_bytes=self._parameters.max_video_bytes, stall_s=self._parameters.idle_s)
+        reader = VideoReader(
+            spool,
+            stream_id=video_id,
+            spec=spec,
+            model_width_px=self._spec.input_width_px,
+            model_height_px=self._spec.input_height_px,
+            limits=self._parameters.limits,
+        )
+        is_latest = spec.mode is FrameMode.LATEST_FRAME
+        depth = LATEST_DEPTH if is_latest else self._parameters.depth
+        session = VideoSession(reader, depth=depth, keeps_latest=is_latest)
+        self._videos[video_id] = _Video(spool, reader, session, self._clock())
+        asyncio.get_running_loop().run_in_executor(self._video_threads, session.decode)
+
+    async def feed_video(self, video_id: str, chunk: bytes) -> None:
+        """Append bytes to the upload; empty bytes end it. TooLargeError past the limit."""
+        spool = self._video(video_id).spool
+        if chunk:
+            await asyncio.to_thread(spool.write, chunk)
+        else:
+            spool.finish()
+
+    async def read_video(self, video_id: str, *, batch: int, max_frames: int) -> list[Outcome[Frame]]:
+        """Batch number `batch` of the decoded frames; see VideoSession.read."""
+        return await self._video(video_id).session.read(batch=batch, max_frames=max_frames)
+
+    async def video_refs(self, video_id: str, batch: int) -> list[FrameRef]:
+        """Which frames a batch held, for the account of one that was lost further down."""
+        return self._video(video_id).session.refs(batch)
+
+    async def close_video(self, video_id: str) -> None:
+        """Forget the video, whatever state it is in."""
+        video = self._videos.pop(video_id, None)
+        if video is not None:
+            video.close()
+
+    def _video(self, video_id: str) -> _Video:
+        try:
+            video = self._videos[video_id]
+        except KeyError:
+            raise NotFoundError("this video is not open here") from None
+        video.touched_s = self._clock()
+        return video
+
+    def _close_idle(self) -> None:
+        now_s = self._clock()
+        for video_id, video in list(self._videos.items()):
+            if now_s - video.touched_s > self._parameters.idle_s:
+                self._videos.pop(video_id).close()

@@ -1,0 +1,179 @@
+"""The whole path for a caller: one image to one result, one video to one result per frame and a summary."""
+
+import asyncio
+import contextvars
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from app.core.errors import InternalError, SightlineError
+from app.core.frame import Detections, EncodedFrame, FrameRef, Tracks
+from app.core.ledger import Ledger
+from app.core.model import ModelSpec
+from app.core.outcome import Dropped, End, Failed, Outcome
+from app.core.query import Query
+from app.core.result import FrameResult, Summary
+from app.core.video import VideoSpec
+from app.pipeline.batcher import MicroBatcher
+from app.pipeline.chain import Chain
+from app.pipeline.results import failure, result_of
+from app.policy.batching import BatchLimits
+
+LOG = logging.getLogger("sightline")
+
+
+def new_stream_id() -> str:
+    """128 random bits in hexadecimal."""
+    return secrets.token_hex(16)
+
+
+class FramePath:
+    """Stills are gathered into micro-batches; a video keeps `video_batches` of `limits.max_batch` frames on the way."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        *,
+        spec: ModelSpec,
+        limits: BatchLimits,
+        video_batches: int = 3,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.spec = spec
+        self._chain = chain
+        self._limits = limits
+        self._video_batches = video_batches
+        self._clock = clock
+        self._stills = MicroBatcher(chain.detect, limits=limits, clock=clock)
+
+    async def detect(
+        self, data: bytes | memoryview, *, ref: FrameRef, query: Query, deadline_s: float | None = None
+    ) -> FrameResult:
+        """The result of one image. Raises the SightlineError that it ended in; `deadline_s` is on the clock."""
+        start_s = self._clock()
+        frame = EncodedFrame(data=data, ref=ref, query=query)
+        outcome = await self._stills.submit(frame, deadline_s=deadline_s)
+        if isinstance(outcome, Failed):
+            raise outcome.error
+        if not isinstance(outcome, Detections):
+            raise InternalError
+        return result_of(outcome, spec=self.spec, total_s=self._clock() - start_s)
+
+    async def track_video(self, chunks: AsyncIterator[bytes], spec: VideoSpec) -> AsyncIterator[FrameResult | Summary]:
+        """One result per captured frame in order, while the chunks still come; the summary is the last item.
+
+        Raises before the first item when not one frame can be had from the video. When the caller stops
+        listening, everything that was opened for the video is closed.
+        """
+        video_id = new_stream_id()
+        await self._chain.open_video(video_id, spec)
+        run = _VideoRun(self._chain, video_id, spec=self.spec, limits=self._limits, window=self._video_batches)
+        upload = asyncio.create_task(run.upload(chunks), context=contextvars.Context())
+        try:
+            async for item in run.results():
+                yield item
+        finally:
+            upload.cancel()
+            await asyncio.gather(upload, return_exceptions=True)
+            await asyncio.shield(self._chain.close_video(video_id))
+
+
+class _VideoRun:
+    """One video on its way: uploads on one side, batches in flight in the middle, ordered results on the other."""
+
+    def __init__(self, chain: Chain, video_id: str, *, spec: ModelSpec, limits: BatchLimits, window: int) -> None:
+        self._chain = chain
+        self._video_id = video_id
+        self._spec = spec
+        self._max_frames = limits.max_batch
+        self._window = window
+        self._ledger = Ledger()
+        self._end: End | None = None
+        self._upload_error: SightlineError | None = None
+
+    async def upload(self, chunks: AsyncIterator[bytes]) -> None:
+        """Feed the decoder until the body ends. What breaks here ends the video with the frames that were there."""
+        try:
+            async for chunk in chunks:
+                if chunk:
+                    await self._chain.feed_video(self._video_id, chunk)
+        except SightlineError as error:
+            self._upload_error = error
+        except Exception:
+            LOG.exception("an upload failed")
+            self._upload_error = InternalError()
+        await self._chain.feed_video(self._video_id, b"")
+
+    async def results(self) -> AsyncIterator[FrameResult | Summary]:
+        flying: deque[tuple[int, float, asyncio.Task[list[Outcome[Detections]]]]] = deque()
+        issued = 0
+        try:
+            while self._end is None:
+                while len(flying) < self._window:
+                    flying.append((issued, time.monotonic(), self._start(issued)))
+                    issued += 1
+                batch, start_s, task = flying.popleft()
+                for result in await self._finish(batch, task, start_s=start_s):
+                    yield result
+        finally:
+            for _, _, task in flying:
+                task.cancel()
+            await asyncio.gather(*(task for _, _, task in flying), return_exceptions=True)
+        error = self._upload_error or self._end.error
+        if error is not None and self._ledger.is_empty:
+            raise error
+        yield self._ledger.summary(
+            stream_id=self._video_id,
+            epoch=0,
+            reason=error.code if error else None,
+            detail=error.detail if error else None,
+        )
+
+    def _start(self, batch: int) -> asyncio.Task[list[Outcome[Detections]]]:
+        call = self._chain.detect_video(self._video_id, batch=batch, max_frames=self._max_frames)
+        return asyncio.create_task(call, context=contextvars.Context())
+
+    async def _finish(
+        self, batch: int, task: asyncio.Task[list[Outcome[Detections]]], *, start_s: float
+    ) -> list[FrameResult]:
+        """The results of one batch, whatever became of it."""
+        try:
+            outcomes = await task
+            if not outcomes:  # the batch that held the end was lost, and reading past it gives nothing
+                self._end = End()
+            tracked = await self._chain.track(self._video_id, outcomes)
+        except SightlineError as error:
+            return await self._lost(batch, error)
+        total_s = time.monotonic() - start_s
+        return [self._settle(outcome, total_s=total_s) for outcome in self._frames_of(tracked)]
+
+    def _frames_of(self, outcomes: Sequence[Outcome[Tracks]]) -> list[Tracks | Dropped | Failed]:
+        frames: list[Tracks | Dropped | Failed] = []
+        for outcome in outcomes:
+            if isinstance(outcome, End):
+                self._end = outcome
+            else:
+                frames.append(outcome)
+        return frames
+
+    async def _lost(self, batch: int, error: SightlineError) -> list[FrameResult]:
+        """A batch that was lost as a whole: its frames end in the error; a lost decoder ends the video."""
+        try:
+            refs = await self._chain.video_refs(self._video_id, batch)
+        except SightlineError as gone:
+            self._end = End(error=gone)
+            return []
+        if not refs:
+            self._end = End(error=error)
+        return [self._settle(Failed(ref=ref, error=error), total_s=0.0) for ref in refs]
+
+    def _settle(self, outcome: Tracks | Dropped | Failed, *, total_s: float) -> FrameResult:
+        self._ledger.capture(outcome.ref.seq)
+        if isinstance(outcome, Failed):
+            result = failure(outcome.ref, outcome.error)
+        else:
+            result = result_of(outcome, spec=self._spec, total_s=total_s)
+        self._ledger.settle(result)
+        return result

@@ -1,0 +1,76 @@
+"""Outcomes of the path as results of the event contract."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from app.core.errors import SightlineError
+from app.core.frame import Detections, FrameRef, Timings, Tracks
+from app.core.model import ModelSpec
+from app.core.outcome import Dropped, Failed
+from app.core.result import DetectedObject, FrameResult, ModelVersion, Status
+
+UNTRACKED = -1
+
+
+def result_of(outcome: Detections | Tracks | Dropped | Failed, *, spec: ModelSpec, total_s: float) -> FrameResult:
+    """The one result of one captured frame; `total_s` is its time in the service."""
+    match outcome:
+        case Dropped(ref=ref, reason=reason):
+            return _result(ref, Status.DROPPED, reason=reason.value)
+        case Failed(ref=ref, error=error):
+            return failure(ref, error)
+        case Tracks(detections=found):
+            return _answer(found, spec, track_ids=outcome.track_id.tolist(), total_s=total_s)
+        case Detections():
+            return _answer(outcome, spec, track_ids=None, total_s=total_s)
+
+
+def failure(ref: FrameRef, error: SightlineError) -> FrameResult:
+    """The result of a frame that ended in `error`."""
+    return _result(ref, Status.ERROR, reason=error.code, detail=error.detail)
+
+
+def _answer(found: Detections, spec: ModelSpec, *, track_ids: list[int] | None, total_s: float) -> FrameResult:
+    ids = track_ids if track_ids is not None else [UNTRACKED] * len(found.score)
+    rows = zip(found.xyxy.tolist(), found.score.tolist(), found.label.tolist(), ids, strict=True)
+    objects = tuple(
+        DetectedObject(
+            label=spec.labels[label],
+            class_id=label,
+            score=round(score, 4),
+            box=(round(x1, 2), round(y1, 2), round(x2, 2), round(y2, 2)),
+            track_id=track_id if track_id != UNTRACKED else None,
+        )
+        for (x1, y1, x2, y2), score, label, track_id in rows
+    )
+    answer = _result(found.ref, Status.RESULT, timings=replace(found.timings, total_s=total_s))
+    return replace(
+        answer,
+        width_px=found.source_width_px,
+        height_px=found.source_height_px,
+        model=ModelVersion(name=spec.name, version=spec.version),
+        objects=objects,
+        truncated=found.is_truncated,
+    )
+
+
+def _result(
+    ref: FrameRef,
+    status: Status,
+    *,
+    reason: str | None = None,
+    detail: str | None = None,
+    timings: Timings | None = None,
+) -> FrameResult:
+    return FrameResult(
+        stream_id=ref.stream_id,
+        epoch=ref.epoch,
+        seq=ref.seq,
+        event_id=f"{ref.stream_id}:{ref.epoch}:{ref.seq}",
+        status=status,
+        reason=reason,
+        detail=detail,
+        captured_at=None if ref.captured_at is None else datetime.fromtimestamp(ref.captured_at, tz=UTC),
+        pts_s=ref.pts_s,
+        timings=timings or Timings(),
+    )

@@ -1,0 +1,67 @@
+"""Every knob in one place: the parameters that lie beside the code they turn, gathered and checked."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, with_config
+
+from app.media.limits import DecodeLimits
+from app.pipeline.decoder import DecoderParameters
+from app.policy.batching import BatchLimits
+from app.tracking.parameters import TrackerParameters
+from app.vision.postprocess import Thresholds
+from app.vision.steps import Clahe, MaxSide, When
+
+ROOT = Path(__file__).resolve().parent.parent
+"""Where relative paths of the configuration start."""
+
+_STRICT = ConfigDict(extra="forbid")
+for _knobs in (DecodeLimits, DecoderParameters, BatchLimits, TrackerParameters, Thresholds, Clahe, MaxSide, When):
+    with_config(_STRICT)(_knobs)
+
+
+class ModelSettings(BaseModel):
+    """Which model, and what runs it; `streams` None takes what a start-up probe finds fastest."""
+
+    model_config = _STRICT
+
+    path: Path = Path("engines/models/street/1.0.0/model.onnx")
+    engine: Literal["auto", "reference", "onnxruntime", "openvino"] = "auto"
+    streams: Annotated[int | None, Field(ge=1, le=256)] = None
+    max_batch: Annotated[int, Field(ge=1, le=256)] = 8
+    thresholds: Thresholds = Thresholds()
+
+    @property
+    def file(self) -> Path | None:
+        """The model file, absolute; None for the engine that has no model."""
+        return None if self.engine == "reference" else ROOT / self.path
+
+
+class ServiceSettings(BaseModel):
+    """What one ingress replica takes in. Images, bytes and seconds."""
+
+    model_config = _STRICT
+
+    max_image_bytes: Annotated[int, Field(ge=1)] = 32 * 1024**2
+    max_parts: Annotated[int, Field(ge=1, le=10_000)] = 64
+    max_multipart_bytes: Annotated[int, Field(ge=1)] = 128 * 1024**2
+    body_budget_bytes: Annotated[int, Field(ge=1)] = 512 * 1024**2
+    ready_s: Annotated[float, Field(gt=0)] = 5.0
+
+
+class Settings(BaseModel):
+    """The `args` of the application in serve_config.yaml; an unknown key is refused.
+
+    `layout` "staged" puts every stage in a deployment of its own, "colocated" all of them in the ingress process.
+    """
+
+    model_config = _STRICT
+
+    layout: Literal["staged", "colocated"] = "staged"
+    model: ModelSettings = ModelSettings()
+    service: ServiceSettings = ServiceSettings()
+    decoder: DecoderParameters = DecoderParameters()
+    steps: tuple[Clahe | MaxSide, ...] = ()
+    tracker: TrackerParameters = TrackerParameters()
+    batching: BatchLimits = BatchLimits()
+    video_batches: Annotated[int, Field(ge=1, le=64)] = 3

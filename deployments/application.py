@@ -1,0 +1,35 @@
+"""The graph: five deployments, or one that holds every stage; only here do classes become deployments."""
+
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import RequestRouterConfig
+
+from app.pipeline.decoder import Decoder
+from app.pipeline.preprocessor import Preprocessor
+from app.pipeline.tracker import Tracker
+from app.settings import Settings
+from deployments.detector import Detector
+from deployments.ingress import Ingress
+from engines.opening import read_spec
+
+# A video lives in one decoder and one tracker: its calls go to the replica that its id hashes to, or wait for it.
+_STICKY = RequestRouterConfig(
+    request_router_class="ray.serve.experimental.consistent_hash_router:ConsistentHashRouter",
+    request_router_kwargs={"num_virtual_nodes": 500, "num_fallback_replicas": 0},
+)
+
+
+def build(args: Settings) -> Application:
+    """The application of serve_config.yaml; `args` are its settings."""
+    spec = read_spec(args.model.file, kind=args.model.engine)
+    ingress = serve.deployment(name="Ingress")(serve.ingress()(Ingress))
+    if args.layout == "colocated":
+        return ingress.bind(args, spec)
+    return ingress.bind(
+        args,
+        spec,
+        decoder=serve.deployment(name="Decoder", request_router_config=_STICKY)(Decoder).bind(spec, args.decoder),
+        preprocessor=serve.deployment(name="Preprocessor")(Preprocessor).bind(spec, steps=args.steps),
+        detector=serve.deployment(name="Detector")(Detector).bind(args),
+        tracker=serve.deployment(name="Tracker", request_router_config=_STICKY)(Tracker).bind(args.tracker),
+    )

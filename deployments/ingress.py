@@ -1,0 +1,40 @@
+"""The public face as a deployment: HTTP over a chain of stages."""
+
+from fastapi import FastAPI
+
+from app import assembly
+from app.api.application import ApiLimits, create_app
+from app.api.bodies import BodyLimits
+from app.core.model import ModelSpec
+from app.pipeline.chain import Chain
+from app.settings import Settings
+from deployments.chain import ServeChain
+from engines.opening import open_engine
+
+
+class Ingress:
+    """Serves the routes; with `stages` they are other deployments, without, this process holds them all."""
+
+    def __init__(self, settings: Settings, spec: ModelSpec, **stages: object) -> None:
+        self._settings = settings
+        self._spec = spec
+        self._chain: Chain = ServeChain(**stages) if stages else self._colocated()
+
+    def _colocated(self) -> Chain:
+        model = self._settings.model
+        engine = open_engine(model.file, kind=model.engine, streams=model.streams, max_batch=model.max_batch)
+        return assembly.local_chain(self._settings, engine)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Called by Serve once the replica is constructed."""
+        service = self._settings.service
+        bodies = BodyLimits(
+            max_image_bytes=service.max_image_bytes,
+            max_parts=service.max_parts,
+            max_multipart_bytes=service.max_multipart_bytes,
+            budget_bytes=service.body_budget_bytes,
+        )
+        limits = ApiLimits(
+            bodies=bodies, max_video_bytes=self._settings.decoder.max_video_bytes, ready_s=service.ready_s
+        )
+        return create_app(assembly.frame_path(self._settings, self._chain, self._spec), limits=limits)

@@ -1,0 +1,195 @@
+"""A Ray cluster and the service on this machine, for `make run` and tests: loopback only, free ports, own folder."""
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from app.settings import ROOT
+
+MARK = "SIGHTLINE_RUN"
+"""Environment variable that every process of one run carries; whoever carries it is stopped with the run."""
+OBJECT_STORE_BYTES = 512 * 1024**2
+
+
+class StartError(Exception):
+    """The service did not come up; `log` is the end of what it said."""
+
+
+@dataclass(slots=True)
+class LocalService:
+    """One running service. `environment` overrides what its processes are started with."""
+
+    config: dict[str, Any]
+    environment: dict[str, str] = field(default_factory=dict)
+    say: Callable[[str], None] = lambda _words: None
+    url: str = field(default="", init=False)
+    folder: Path = field(init=False)
+    _mark: str = field(default_factory=lambda: secrets.token_hex(8), init=False)
+    _children: list[subprocess.Popen[bytes]] = field(default_factory=list, init=False)
+
+    def start(self, *, timeout_s: float = 180.0) -> None:
+        """Come up and answer `/readyz`. StartError when that takes longer than `timeout_s` or a process ends."""
+        self.folder = Path(tempfile.mkdtemp(prefix="sightline-", dir="/tmp"))  # Ray's sockets need a short path
+        options = self.config.setdefault("http_options", {})
+        options["port"] = options.get("port") or free_port()
+        self.url = f"http://127.0.0.1:{options['port']}"
+        written = self.folder / "serve_config.yaml"
+        written.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
+        environment = self._environment()
+        deadline_s = time.monotonic() + timeout_s
+        self.say("starting Ray")
+        gcs_port = free_port()
+        environment["RAY_ADDRESS"] = f"127.0.0.1:{gcs_port}"
+        self._spawn("ray", *_ray_arguments(self.folder, gcs_port=gcs_port), environment=environment)
+        self._until(lambda: _listens(gcs_port), deadline_s=deadline_s, what="Ray")
+        self.say("starting Serve, loading the model and warming it")
+        self._spawn("serve", "run", str(written), environment=environment)
+        self._until(self._is_ready, deadline_s=deadline_s, what="the service")
+
+    def _environment(self) -> dict[str, str]:
+        token = self.folder / "token"
+        token.write_text(secrets.token_hex(32), encoding="ascii")
+        token.chmod(0o600)
+        haproxy = self.folder / "haproxy"
+        return {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "haproxy.cfg"),
+            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy / "admin.sock"),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "server-state"),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+            "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
+            **self.environment,
+            MARK: self._mark,
+        }
+
+    def _spawn(self, *command: str, environment: dict[str, str]) -> None:
+        with self._log(command[0]).open("ab") as log:
+            child = subprocess.Popen(  # noqa: S603  our own programs, no shell
+                [str(Path(sys.executable).parent / command[0]), *command[1:]],
+                env=environment,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches us alone, and we stop the others in order
+            )
+        self._children.append(child)
+
+    def _log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def _until(self, is_done: Callable[[], bool], *, deadline_s: float, what: str) -> None:
+        while not is_done():
+            ended = [child for child in self._children if child.poll() is not None]
+            if ended or time.monotonic() > deadline_s:
+                logs = [self._log(name) for name in ("serve", "ray") if self._log(name).exists()]
+                tail = logs[0].read_text(encoding="utf-8", errors="replace")[-4000:] if logs else ""
+                raise StartError(f"{what} {'ended' if ended else 'took too long'} while starting\n{tail}")
+            time.sleep(0.2)
+
+    def _is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=10) as answer:  # noqa: S310  our own loopback
+                return bool(answer.status == 200)  # noqa: PLR2004  HTTP
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def wait(self) -> None:
+        """Return when one of the processes ends."""
+        while all(child.poll() is None for child in self._children):
+            time.sleep(0.5)
+
+    def processes(self) -> list[int]:
+        """The ids of all processes of this run, those included that no longer have a parent."""
+        return [pid for pid, mark in _marked_processes() if mark == self._mark]
+
+    def stop(self) -> None:
+        """Stop every process of this run and remove its folder."""
+        for child in reversed(self._children):
+            with contextlib.suppress(ProcessLookupError):
+                child.terminate()
+        self._reap(grace_s=5.0, number=signal.SIGTERM)
+        self._reap(grace_s=5.0, number=signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _reap(self, *, grace_s: float, number: signal.Signals) -> None:
+        deadline_s = time.monotonic() + grace_s
+        if number is signal.SIGTERM:
+            self._wait_for_end(deadline_s=time.monotonic() + grace_s / 2)
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        self._wait_for_end(deadline_s=deadline_s)
+
+    def _wait_for_end(self, *, deadline_s: float) -> None:
+        while time.monotonic() < deadline_s:
+            running = [child for child in self._children if child.poll() is None]
+            if not running and not self.processes():
+                return
+            time.sleep(0.1)
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _ray_arguments(folder: Path, *, gcs_port: int) -> list[str]:
+    return [
+        "start",
+        "--head",
+        "--block",
+        "--disable-usage-stats",
+        "--include-dashboard=false",
+        "--node-ip-address=127.0.0.1",
+        f"--port={gcs_port}",
+        f"--ray-client-server-port={free_port()}",
+        f"--dashboard-agent-listen-port={free_port()}",
+        f"--temp-dir={folder / 'ray'}",
+        f"--object-store-memory={OBJECT_STORE_BYTES}",
+        f"--num-cpus={max(4, os.cpu_count() or 1)}",  # logical: the stages share what cores there are
+    ]
+
+
+def _marked_processes() -> Iterator[tuple[int, str]]:
+    key = f"{MARK}=".encode()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            variables = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        marks = [variable[len(key) :].decode() for variable in variables if variable.startswith(key)]
+        if marks:
+            yield int(entry.name), marks[0]
