@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from engines.onnx_sketch import Sketch
 
@@ -86,7 +85,9 @@ def cells(size_px: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(centres, axis=1)[None], np.concatenate(strides)[None, None]
 
 
-def yolov8n_shaped(*, size_px: int = 640, n_labels: int = 80, batch: int | None = None, seed: int = 0) -> onnx.ModelProto:
+def yolov8n_shaped(
+    *, size_px: int = 640, n_labels: int = 80, batch: int | None = None, seed: int = 0
+) -> onnx.ModelProto:
     """Return the network: 3.2 million parameters, 8.7 GFLOP at 640 px, output `(B, 4 + nc, N)`."""
     sketch = Sketch(size_px=size_px, batch=batch, seed=seed)
     output = _head(sketch, _neck(sketch, *_backbone(sketch)), n_labels=n_labels, size_px=size_px)

@@ -49,7 +49,7 @@ def _print_words(image: Path, result: FrameResult) -> None:
     print(f"{image}: {result.width_px}x{result.height_px}, {len(result.objects)} objects")
     for found in result.objects:
         x1, y1, x2, y2 = found.box
-        print(f"  {found.label:<12} {found.score:.2f}  ({x1:.0f}, {y1:.0f}) – ({x2:.0f}, {y2:.0f})")
+        print(f"  {found.label:<12} {found.score:.2f}  ({x1:.0f}, {y1:.0f}) to ({x2:.0f}, {y2:.0f})")
 
 
 def _save(image: Path, result: FrameResult, target: Path) -> None:

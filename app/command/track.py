@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from app import assembly
 from app.api.contract import to_line
-from app.core.errors import NotFoundError, SightlineError
+from app.core.errors import SightlineError
 from app.core.frame import Frame, Tracks
 from app.core.ledger import Ledger
 from app.core.outcome import End
@@ -30,8 +30,6 @@ async def run(
     settings: Settings, engine: Engine, *, video: Path, conf: float | None, save: Path | None, jsonl: Path | None
 ) -> int:
     """Exit code 0 when every frame was answered and the file ended well."""
-    if not video.is_file():
-        raise NotFoundError(f"there is no file {video}; live sources come with streams")
     reader = VideoReader(
         video,
         stream_id=video.name,

@@ -35,52 +35,47 @@ class BoxMotion:
     def __init__(self, parameters: TrackerParameters) -> None:
         self._noise = np.square([[parameters.position_noise], [parameters.size_noise]])
         self._drift = np.square([parameters.position_drift, parameters.size_drift])
-        self._begun = np.zeros((3, 2))
-        self._begun[0] = self._noise[:, 0]
-        self._begun[2] = np.square([parameters.initial_speed, parameters.initial_growth])
+        self._begun = np.zeros((3, 2, 1))
+        self._begun[0] = self._noise
+        self._begun[2, :, 0] = np.square([parameters.initial_speed, parameters.initial_growth])
+        self._step_s = -1.0
+        self._step = self._unrest = np.empty(0)
 
     def begin(self, count: int) -> Spread:
         """The spread of `count` tracks that were seen once and stand still as far as is known."""
-        return np.repeat(self._begun[:, :, None], count, axis=2)
+        return self._begun.repeat(count, axis=2)
 
     def predict(self, mean: Mean, spread: Spread, *, step_s: float) -> None:
         """Move the tracks `step_s` seconds on, in place."""
+        if abs(step_s - self._step_s) > 1e-7:  # stamps are rounded: a camera's even steps differ in the last bits
+            self._step_s = step_s
+            self._step = np.array([[1.0, 2 * step_s, step_s * step_s], [0.0, 1.0, step_s], [0.0, 0.0, 1.0]])
+            self._unrest = np.multiply.outer([step_s**3 / 3, step_s**2 / 2, step_s], self._drift)[:, :, None]
         position, velocity = mean
         position += step_s * velocity
-        np.maximum(position[1], _SMALLEST_PX, out=position[1])
-        step = np.array([[1.0, 2 * step_s, step_s * step_s], [0.0, 1.0, step_s], [0.0, 0.0, 1.0]])
-        unrest = np.multiply.outer([step_s**3 / 3, step_s**2 / 2, step_s], self._drift)
-        flat = spread.reshape(3, -1)
-        np.add(step.dot(flat).reshape(spread.shape), unrest[:, :, None], out=spread)
+        size = position[1]
+        np.maximum(size, _SMALLEST_PX, out=size)
+        spread[:] = self._step.dot(spread.reshape(3, -1)).reshape(spread.shape)
+        spread += self._unrest
 
     def correct(self, mean: Mean, spread: Spread, *, rows: NDArray[np.intp], boxes: Array) -> None:
         """Take in what was measured, in place: column i of `boxes` (4, m), see `centred`, for track `rows[i]`."""
-        position = mean[0].reshape(4, -1)
-        measured = position.copy()
-        measured[:, rows] = boxes
-        is_seen = np.zeros(position.shape[1])
-        is_seen[rows] = 1.0
-        surprise = (measured - position).reshape(2, 2, -1)
+        position = mean[0]
+        surprise = np.zeros(position.shape)
+        surprise.reshape(4, -1)[:, rows] = boxes - position.reshape(4, -1).take(rows, axis=1)
         gain = spread[:2] / (spread[0] + self._noise)
-        gain *= is_seen
         mean += gain[:, :, None] * surprise
+        is_seen = np.zeros(position.shape[-1])
+        is_seen[rows] = 1.0
+        gain *= is_seen
         spread[2] -= gain[1] * spread[1]
-        spread[:2] -= gain[0] * spread[:2]
+        spread[:2] *= 1.0 - gain[0]
 
 
 def centred(xyxy: Array) -> Array:
     """Columns of corners `(4, n)` as columns of centre x, centre y, width, height."""
-    boxes = np.empty_like(xyxy)
-    np.subtract(xyxy[2:], xyxy[:2], out=boxes[2:])
-    np.multiply(boxes[2:], 0.5, out=boxes[:2])
-    boxes[:2] += xyxy[:2]
+    boxes = np.empty(xyxy.shape)
+    size = np.subtract(xyxy[2:], xyxy[:2], out=boxes[2:])
+    middle = np.multiply(size, 0.5, out=boxes[:2])
+    middle += xyxy[:2]
     return boxes
-
-
-def cornered(boxes: Array) -> Array:
-    """Columns of centre x, centre y, width, height `(4, n)` as columns of corners."""
-    half = boxes[2:] * 0.5
-    xyxy = np.empty_like(boxes)
-    np.subtract(boxes[:2], half, out=xyxy[:2])
-    np.add(boxes[:2], half, out=xyxy[2:])
-    return xyxy

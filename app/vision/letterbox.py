@@ -69,7 +69,7 @@ def undo(xyxy_model: Boxes, letterbox: Letterbox) -> Boxes:
     low = np.array([letterbox.offset_x_px, letterbox.offset_y_px] * 2)
     high = low + np.array([letterbox.width_px, letterbox.height_px] * 2)
     xyxy = (xyxy_model.astype(np.float64) - pad) / scale + low
-    return np.minimum(np.maximum(xyxy, low), high).astype(np.float32)
+    return np.asarray(np.clip(xyxy, low, high), dtype=np.float32)
 
 
 def _span(low: float, high: float, *, size_px: int) -> tuple[int, int]:

@@ -80,7 +80,7 @@ def _overlaps(
     np.maximum(height, 0, out=height)
     shared *= height
     union = areas(boxes)[:, None] + areas(others)[None, :] - shared
-    return np.logical_and(shared > max_iou * union, kinds[:, None] == other_kinds[None, :])
+    return np.asarray((shared > max_iou * union) & (kinds[:, None] == other_kinds[None, :]))
 
 
 def areas(boxes: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -11,7 +11,7 @@ from app.core.model import Head, ModelSpec
 from app.core.ports import RawOutput
 from app.vision.heads import candidates
 from app.vision.letterbox import undo
-from app.vision.nms import MAX_OBJECTS, areas, suppress
+from app.vision.nms import areas, suppress
 
 _CUT_WITHIN_PX = 2.0
 """A box that ends this close (model pixels) to a tile's inner edge is taken for a part of something larger."""
@@ -30,6 +30,10 @@ class Thresholds:
     iou: float = 0.7
     is_class_aware: bool = True
 
+    def __post_init__(self) -> None:
+        if not (0 <= self.conf <= 1 and 0 <= self.iou <= 1):
+            raise ValueError("conf and iou must lie in [0, 1]")
+
 
 @dataclass(frozen=True, slots=True)
 class _Found:
@@ -47,21 +51,23 @@ class _Found:
 
 
 def detections(
-    raw_rows: Sequence[RawOutput] | RawOutput, model_input: ModelInput, spec: ModelSpec, *, defaults: Thresholds
+    raw_rows: Sequence[RawOutput] | RawOutput, model_input: ModelInput, spec: ModelSpec, *, thresholds: Thresholds
 ) -> Detections:
     """Return the objects of one frame, best first; `raw_rows[i]` is the network's row for `model_input.canvases[i]`.
 
     Boxes without area in the looked-at region are left out. An end-to-end model on one canvas is not suppressed again.
     """
     query = model_input.query
-    conf = defaults.conf if query.conf is None else query.conf
-    max_iou = defaults.iou if query.iou is None else query.iou
+    conf = thresholds.conf if query.conf is None else query.conf
+    max_iou = thresholds.iou if query.iou is None else query.iou
     found = _look(raw_rows, model_input, spec, conf=conf)
     if len(model_input.canvases) > 1:
         found = found.where(~_parts(found))
     elif spec.head is Head.END_TO_END:
         max_iou = 1.0
-    kept = suppress(found.xyxy, found.score, label=found.label, max_iou=max_iou, is_class_aware=defaults.is_class_aware)
+    kept = suppress(
+        found.xyxy, found.score, label=found.label, max_iou=max_iou, is_class_aware=thresholds.is_class_aware
+    )
     return Detections(
         xyxy=found.xyxy[kept.rows],
         score=found.score[kept.rows],
@@ -134,6 +140,3 @@ def _parts(found: _Found) -> NDArray[np.bool_]:
         larger = (area > area[row]) & (found.canvas != found.canvas[row]) & (found.label == found.label[row])
         is_part[row] = bool((inside & larger).any())
     return is_part
-
-
-__all__ = ["MAX_OBJECTS", "Thresholds", "detections"]

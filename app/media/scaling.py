@@ -1,0 +1,69 @@
+"""One decoded video frame to upright RGB at the size asked for, in a single pass of swscale."""
+
+import struct
+from typing import Final
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from app.core.frame import Pixels
+from app.media.upright import IDENTITY, orientation_of_matrix, swaps_axes, upright
+
+# Source: ITU-T H.273 table 4 (MatrixCoefficients), as AVColorSpace numbers them.
+_UNSPECIFIED: Final = 2
+_MATRICES: Final = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+_HD_HEIGHT_PX: Final = 720
+_MATRIX: Final = struct.Struct("<9i")
+
+
+def colour_matrix(frame: VideoFrame) -> Colorspace:
+    """The matrix the stream names; where it names none, BT.709 from 720 rows on and BT.601 below, as players do."""
+    guess = Colorspace.ITU709 if min(frame.width, frame.height) >= _HD_HEIGHT_PX else Colorspace.ITU601
+    return _MATRICES.get(int(frame.colorspace), guess)
+
+
+def orientation_of(frame: VideoFrame) -> int:
+    """The EXIF orientation that the frame's display matrix amounts to."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return IDENTITY
+    matrix = bytes(data)
+    return orientation_of_matrix(_MATRIX.unpack(matrix)) if len(matrix) == _MATRIX.size else IDENTITY
+
+
+class Scaler:
+    """Turns frames of one stream into RGB; keeps swscale's tables between frames of one shape."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def rgb(self, frame: VideoFrame, *, scale: float) -> tuple[Pixels, int, int]:
+        """The upright picture at `scale`, and the upright source's width and height in pixels.
+
+        The array views swscale's own output: nothing is copied unless the picture is turned.
+        """
+        orientation = orientation_of(frame)
+        scaled = self._reformatter.reformat(
+            frame,
+            width=max(1, round(frame.width * scale)),
+            height=max(1, round(frame.height * scale)),
+            format="rgb24",
+            src_colorspace=colour_matrix(frame),
+            dst_color_range=ColorRange.JPEG,
+            interpolation=Interpolation.AREA if scale < 1 else Interpolation.BILINEAR,
+            threads=1,
+        )
+        plane = scaled.planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(scaled.height, plane.line_size)
+        rgb = rows[:, : scaled.width * 3].reshape(scaled.height, scaled.width, 3)
+        width_px, height_px = (frame.height, frame.width) if swaps_axes(orientation) else (frame.width, frame.height)
+        return upright(rgb, orientation), width_px, height_px

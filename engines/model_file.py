@@ -1,0 +1,140 @@
+"""One model file, read once and checked: its bytes and its specification, before any runtime sees it."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.core.errors import ModelError
+from app.core.model import Head, ModelSpec
+from app.vision.layouts import identify, labels_in
+from engines.card import Card, read_card
+from engines.onnx_header import FLOAT32, OnnxHeader, TensorInfo, read_header
+
+DEFAULT_SIDE_PX = 640
+"""The canvas of a model whose size is free and that names none: what YOLOs are trained at."""
+_MAX_BYTES = 2**31 - 1  # protobuf's own limit for one message
+_MAX_SIDE_PX = 4096
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFile:
+    """`data` is what was checked and is what the runtime gets: no file is opened twice.
+
+    `row_shape` is the output for one picture. `static_batch` is the only batch that the graph takes, None for any.
+    """
+
+    spec: ModelSpec
+    data: bytes
+    input_name: str
+    output_name: str
+    row_shape: tuple[int | None, ...]
+    static_batch: int | None
+
+
+def read_model_file(path: Path) -> ModelFile:
+    """Return the model at `path` with what its card says; a ModelError says what is wrong with it.
+
+    Name and version are the card's, or else the folders' in `…/<name>/<version>/model.onnx`.
+    """
+    data = _read(path)
+    card = read_card(path.parent)
+    if card.sha256 is not None and card.sha256.lower() != hashlib.sha256(data).hexdigest():
+        raise ModelError(f"{path.name} is not the file that its card describes: the SHA-256 differs")
+    header = read_header(data)
+    pixels, output = _image_input(header), header.outputs[0]
+    batch, _, height_px, width_px = pixels.shape
+    default_height_px, default_width_px = _imgsz(header)
+    height_px = _side(height_px, card.input_height_px, default_height_px)
+    width_px = _side(width_px, card.input_width_px, default_width_px)
+    named = card.labels or labels_in(header.metadata)
+    head = identify(
+        [tensor.shape for tensor in header.outputs],
+        input_shape=(batch, 3, height_px, width_px),
+        metadata=header.metadata if card.head is None else {**header.metadata, "head": card.head},
+        n_labels=None if named is None else len(named),
+    )
+    labels = named or _numbered(output, head)
+    name, version = _identity(path, card)
+    scale, channel_order = _feeding(head, card)
+    spec = ModelSpec(
+        name=name,
+        version=version,
+        labels=labels,
+        head=head,
+        input_width_px=width_px,
+        input_height_px=height_px,
+        max_batch=batch,
+        scale=scale,
+        channel_order=channel_order,
+    )
+    return ModelFile(
+        spec=spec,
+        data=data,
+        input_name=pixels.name,
+        output_name=output.name,
+        row_shape=output.shape[1:],
+        static_batch=batch,
+    )
+
+
+def _read(path: Path) -> bytes:
+    """Return the file's bytes."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ModelError(f"{path.name} is larger than {_MAX_BYTES} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"there is no readable model file {path.name}") from error
+
+
+def _image_input(header: OnnxHeader) -> TensorInfo:
+    """Return the one input, `(B, 3, H, W)` float32."""
+    if len(header.inputs) == 1:
+        (tensor,) = header.inputs
+        if len(tensor.shape) == 4 and tensor.shape[1] in {3, None} and tensor.element_type == FLOAT32:  # noqa: PLR2004
+            return tensor
+    found = ", ".join(f"{tensor.name} {tensor.shape} of type {tensor.element_type}" for tensor in header.inputs)
+    raise ModelError(f"a model takes one (B, 3, H, W) float32 picture; this one takes {found}")
+
+
+def _imgsz(header: OnnxHeader) -> tuple[int, int]:
+    """Return the height and width that Ultralytics wrote down at export, or the default."""
+    sizes = [int(size) for size in re.findall(r"\d{1,5}", header.metadata.get("imgsz", ""))]
+    sizes = sizes or [DEFAULT_SIDE_PX]
+    return sizes[0], sizes[-1]
+
+
+def _side(declared: int | None, in_card: int | None, default: int) -> int:
+    """Return one side of the canvas: the graph's own, else the card's, else the default."""
+    side_px = declared or in_card or default
+    if not 1 <= side_px <= _MAX_SIDE_PX:
+        raise ModelError(f"an input side of {side_px} px is not served; the limit is {_MAX_SIDE_PX}")
+    return side_px
+
+
+def _numbered(output: TensorInfo, head: Head) -> tuple[str, ...]:
+    """Return class names for a model that brings none."""
+    if head is Head.END_TO_END:
+        raise ModelError("this model names no classes and its output does not count them; add a card.json")
+    count = (output.shape[1] or 0) - 4 if head is Head.YOLOV8 else (output.shape[2] or 0) - 5
+    return tuple(f"class_{number}" for number in range(count))
+
+
+def _identity(path: Path, card: Card) -> tuple[str, str]:
+    """Return name and version."""
+    folder = path.resolve().parent
+    if _VERSION.fullmatch(folder.name):
+        return card.name or folder.parent.name, card.version or folder.name
+    return card.name or path.stem, card.version or "0.0.0"
+
+
+def _feeding(head: Head, card: Card) -> tuple[float, str]:
+    """Return scale and channel order: YOLOX is fed 0..255 BGR, every other YOLO 0..1 RGB, unless the card differs."""
+    scale, channel_order = (1.0, "bgr") if head is Head.YOLOX else (1 / 255, "rgb")
+    scale = scale if card.scale is None else card.scale
+    channel_order = card.channel_order or channel_order
+    if channel_order not in {"rgb", "bgr"} or not 0 < scale <= 1:
+        raise ModelError("channel_order must be rgb or bgr, and scale in (0, 1]")
+    return scale, channel_order

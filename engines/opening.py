@@ -1,0 +1,142 @@
+"""Opens an engine for a model and warms it, so that what comes back is ready."""
+
+import importlib
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from app.core.errors import ModelError
+from app.core.model import ModelSpec
+from app.core.ports import Engine
+from app.vision.example import example_picture
+from engines.model_file import ModelFile, read_model_file
+from engines.reference import ReferenceEngine
+
+LOG = logging.getLogger("sightline")
+Kind: TypeAlias = Literal["auto", "reference", "onnxruntime", "openvino"]
+
+_PROBE_S = 0.5
+"""How long each runtime is timed; two of them take the second that a start may cost."""
+_MAX_STREAMS = 16
+_CLASSES = {
+    "openvino": ("engines.openvino_engine", "OpenVinoEngine"),
+    "onnxruntime": ("engines.onnxruntime_engine", "OnnxRuntimeEngine"),
+}
+
+
+def read_spec(model: Path | None, *, kind: Kind = "auto") -> ModelSpec:
+    """Return what the model is without opening an engine."""
+    if _is_reference(model, kind):
+        return ReferenceEngine().spec
+    return _file(model, kind).spec
+
+
+def open_engine(
+    model: Path | None,
+    *,
+    kind: Kind = "auto",
+    streams: int | None = None,
+    threads_per_stream: int = 1,
+    max_batch: int = 8,
+) -> Engine:
+    """Return a warm engine for the model; without a model, the reference engine.
+
+    `auto` opens the model in every runtime there is, times each on the example and keeps the fastest. `streams` None
+    takes one per core, divided by `threads_per_stream`. A ModelError says what cannot be served.
+    """
+    streams = streams or min(max(available_cores() // threads_per_stream, 1), _MAX_STREAMS)
+    if _is_reference(model, kind):
+        engine: Engine = ReferenceEngine(streams=streams)
+    else:
+        file = _file(model, kind)
+        kinds = list(_CLASSES) if kind == "auto" else [kind]
+        engine = _fastest(file, kinds, streams=streams, threads_per_stream=threads_per_stream)
+    warm(engine, batch_sizes=_batch_sizes(max_batch))
+    return engine
+
+
+def warm(engine: Engine, batch_sizes: Sequence[int]) -> None:
+    """Run the example at every batch size on every stream, so that no user's frame pays for a first time."""
+    spec = engine.spec
+    canvas = example_picture(width_px=spec.input_width_px, height_px=spec.input_height_px)
+    with ThreadPoolExecutor(engine.streams, thread_name_prefix="warm") as threads:
+        for size in batch_sizes:
+            for rows in threads.map(engine.infer, [[canvas] * size] * engine.streams):
+                if len(rows) != size:
+                    raise ModelError(f"the model gives {len(rows)} rows for {size} pictures")
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use, by its affinity and its control group's quota."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return cores if quota == "max" else max(min(cores, int(quota) // int(period)), 1)
+    except (OSError, ValueError):
+        return cores
+
+
+def _is_reference(model: Path | None, kind: Kind) -> bool:
+    return kind == "reference" or (kind == "auto" and model is None)
+
+
+def _file(model: Path | None, kind: Kind) -> ModelFile:
+    if model is None:
+        raise ModelError(f"the engine {kind} needs a model file")
+    return read_model_file(model)
+
+
+def _batch_sizes(max_batch: int) -> list[int]:
+    """Return 1, 2, 4 … and `max_batch` itself."""
+    return sorted({1 << power for power in range(max_batch.bit_length())} | {max_batch})
+
+
+def _fastest(file: ModelFile, kinds: Sequence[str], *, streams: int, threads_per_stream: int) -> Engine:
+    """Return the fastest runtime's engine; the others are closed. One that cannot take the model is passed over."""
+    opened: dict[str, Engine] = {}
+    refusal: ModelError | None = None
+    for kind in kinds:
+        try:
+            opened[kind] = _class(kind)(file, streams=streams, threads_per_stream=threads_per_stream)
+        except ModelError as error:
+            refusal = error
+    if not opened:
+        raise refusal or ModelError("no inference runtime is installed")
+    if len(opened) == 1:
+        return next(iter(opened.values()))
+    batch_s = {kind: _seconds_per_round(engine) for kind, engine in opened.items()}
+    LOG.info("seconds for one picture per stream: %s", {kind: round(value, 4) for kind, value in batch_s.items()})
+    fastest = min(batch_s, key=batch_s.__getitem__)
+    for kind, engine in opened.items():
+        if kind != fastest:
+            engine.close()
+    return opened[fastest]
+
+
+def _class(kind: str) -> Callable[..., Engine]:
+    """Return the engine's class, importing its runtime only now."""
+    module, name = _CLASSES[kind]
+    try:
+        engine: Callable[..., Engine] = getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        raise ModelError(f"{kind} is not installed") from error
+    return engine
+
+
+def _seconds_per_round(engine: Engine) -> float:
+    """Return the median seconds for one picture on every stream at once."""
+    spec = engine.spec
+    canvas = example_picture(width_px=spec.input_width_px, height_px=spec.input_height_px)
+    rounds_s: list[float] = []
+    with ThreadPoolExecutor(engine.streams, thread_name_prefix="probe") as threads:
+        list(threads.map(engine.infer, [[canvas]] * engine.streams))
+        end_s = time.perf_counter() + _PROBE_S
+        while time.perf_counter() < end_s or len(rounds_s) < 3:  # noqa: PLR2004 - a median needs three
+            start_s = time.perf_counter()
+            list(threads.map(engine.infer, [[canvas]] * engine.streams))
+            rounds_s.append(time.perf_counter() - start_s)
+    return sorted(rounds_s)[len(rounds_s) // 2]
