@@ -37,4 +37,5 @@ class Ingress:
         limits = ApiLimits(
             bodies=bodies, max_video_bytes=self._settings.decoder.max_video_bytes, ready_s=service.ready_s
         )
-        return create_app(assembly.frame_path(self._settings, self._chain, self._spec), limits=limits)
+        path = assembly.frame_path(self._settings, self._chain, self._spec)
+        return create_app(path, limits=limits, is_behind_serve=True)

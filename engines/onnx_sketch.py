@@ -1,6 +1,6 @@
 """A pencil for ONNX graphs: each call adds a node with random or given weights and returns its output's name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,12 @@ _IR_VERSION = 8
 
 
 class Sketch:
-    """A graph in the making, input `images` `(B, 3, size, size)`; the same seed gives the same weights."""
+    """A graph in the making, input `images` `(B, 3, size, size)`; the same seed gives the same weights.
 
-    def __init__(self, *, size_px: int, batch: int | None = None, seed: int = 0) -> None:
+    `batch` None leaves the batch free, `size_px` None height and width.
+    """
+
+    def __init__(self, *, size_px: int | None, batch: int | None = None, seed: int = 0) -> None:
         self._size_px = size_px
         self._batch: int | str = "batch" if batch is None else batch
         self._random = np.random.default_rng(seed)
@@ -73,12 +76,18 @@ class Sketch:
         self._channels.update(zip(outputs, sizes, strict=True))
         return outputs
 
-    def concat(self, parts: Sequence[str], *, axis: int = 1) -> str:
-        """Return the parts joined along the axis."""
+    def concat(self, parts: Sequence[str], *, axis: int = 1, n_channels: int | None = None) -> str:
+        """Return the parts joined along the axis; `n_channels` where the parts' own counts are not known."""
         output = self.node("Concat", *parts, axis=axis)
         if axis == 1:
-            self._channels[output] = sum(self._channels[part] for part in parts)
+            self._channels[output] = n_channels or sum(self._channels[part] for part in parts)
         return output
+
+    def top_rows(self, scores: str, count: int) -> str:
+        """Return `(B, count)` indices of the best scores `(B, N)`, best first."""
+        values, order = self._name("top"), self._name("order")
+        self._nodes.append(helper.make_node("TopK", [scores, self.ints((count,))], [values, order], axis=1))
+        return order
 
     def reshape(self, x: str, shape: Sequence[int]) -> str:
         """Return `x` in another shape; 0 keeps a dimension, -1 takes the rest."""
@@ -90,21 +99,26 @@ class Sketch:
         modes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
         return self.node("Resize", x, "", scales, **modes)
 
-    def model(self, output: str, *, shape: Sequence[int], n_labels: int, metadata: bool = True) -> onnx.ModelProto:
-        """Return the checked model whose output is `(B, *shape)`, with Ultralytics' metadata unless told otherwise."""
+    def model(self, output: str, *, shape: Sequence[int | None], metadata: Mapping[str, str]) -> onnx.ModelProto:
+        """Return the checked model whose output is declared as `(B, *shape)`."""
         self._nodes.append(helper.make_node("Identity", [output], ["output0"]))
-        pixels = [self._batch, 3, self._size_px, self._size_px]
+        sides = ("height", "width") if self._size_px is None else (self._size_px, self._size_px)
+        row = ["anchors" if size is None else size for size in shape]
         graph = helper.make_graph(
             self._nodes,
             "sketch",
-            [helper.make_tensor_value_info("images", TensorProto.FLOAT, pixels)],
-            [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [self._batch, *shape])],
+            [helper.make_tensor_value_info("images", TensorProto.FLOAT, [self._batch, 3, *sides])],
+            [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [self._batch, *row])],
             self._weights,
         )
         opsets = [helper.make_opsetid("", _OPSET)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="sightline")
-        if metadata:
-            names = {index: f"kind{index}" for index in range(n_labels)}
-            helper.set_model_props(model, {"names": repr(names), "task": "detect", "stride": "32"})
+        helper.set_model_props(model, dict(metadata))
         onnx.checker.check_model(model)
         return model
+
+
+def ultralytics_metadata(n_labels: int, **more: str) -> dict[str, str]:
+    """Return what Ultralytics writes into a detection model's file, as far as it is read here."""
+    names = {index: f"kind{index}" for index in range(n_labels)}
+    return {"names": repr(names), "task": "detect", "stride": "32", **more}

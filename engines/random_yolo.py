@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
-from engines.onnx_sketch import Sketch
+from engines.onnx_sketch import Sketch, ultralytics_metadata
 
 _DFL_BINS = 16
 _STRIDES = (8, 16, 32)
@@ -56,7 +57,7 @@ def _head(sketch: Sketch, levels: tuple[str, str, str], *, n_labels: int, size_p
     rows = []
     for level in levels:
         box = sketch.conv(sketch.conv(level, 64, kernel=3), 64, kernel=3)
-        box = sketch.conv(box, 4 * _DFL_BINS, is_activated=False)
+        box = sketch.conv(box, 4 * _DFL_BINS, is_activated=False, gain=0.02)
         kind = sketch.conv(sketch.conv(level, 80, kernel=3), 80, kernel=3)
         kind = sketch.conv(kind, n_labels, is_activated=False, bias=-6.0, gain=0.01)
         rows.append(sketch.reshape(sketch.concat([box, kind]), (0, 4 * _DFL_BINS + n_labels, -1)))
@@ -64,17 +65,27 @@ def _head(sketch: Sketch, levels: tuple[str, str, str], *, n_labels: int, size_p
     bins = sketch.node("Softmax", sketch.reshape(bins, (0, 4, _DFL_BINS, -1)), axis=2)
     weights = sketch.constant(np.arange(_DFL_BINS, dtype=np.float32).reshape(1, 1, -1, 1))
     distances = sketch.node("ReduceSum", sketch.node("Mul", bins, weights), sketch.ints((2,)), keepdims=0)
-    top_left, bottom_right = sketch.split(distances, (2, 2))
+    corners = boxes_from_distances(sketch, distances, size_px=size_px)
+    return sketch.concat([centres_and_sizes(sketch, corners), sketch.node("Sigmoid", logits)])
+
+
+def boxes_from_distances(sketch: Sketch, distances: str, *, size_px: int) -> str:
+    """Return x1 y1 x2 y2 `(B, 4, N)` in model pixels from the distances, in cells, to left, top, right and bottom."""
     centres, strides = cells(size_px)
+    top_left, bottom_right = sketch.split(distances, (2, 2))
     low = sketch.node("Sub", sketch.constant(centres), top_left)
     high = sketch.node("Add", sketch.constant(centres), bottom_right)
+    return sketch.node("Mul", sketch.concat([low, high], n_channels=4), sketch.constant(strides))
+
+
+def centres_and_sizes(sketch: Sketch, corners: str) -> str:
+    """Return cx cy w h `(B, 4, N)` of boxes given by their corners."""
+    low, high = sketch.split(corners, (2, 2))
     middle = sketch.node("Mul", sketch.node("Add", low, high), sketch.constant(np.float32(0.5)))
-    size = sketch.node("Sub", high, low)
-    boxes = sketch.node("Mul", sketch.concat([middle, size]), sketch.constant(strides))
-    return sketch.concat([boxes, sketch.node("Sigmoid", logits)])
+    return sketch.concat([middle, sketch.node("Sub", high, low)], n_channels=4)
 
 
-def cells(size_px: int) -> tuple[np.ndarray, np.ndarray]:
+def cells(size_px: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the grid's cell centres `(1, 2, N)` in cells and strides `(1, 1, N)`, strides 8, 16, 32 in that order."""
     centres, strides = [], []
     for stride in _STRIDES:
@@ -92,7 +103,7 @@ def yolov8n_shaped(
     sketch = Sketch(size_px=size_px, batch=batch, seed=seed)
     output = _head(sketch, _neck(sketch, *_backbone(sketch)), n_labels=n_labels, size_px=size_px)
     n_cells = sum((size_px // stride) ** 2 for stride in _STRIDES)
-    return sketch.model(output, shape=(4 + n_labels, n_cells), n_labels=n_labels)
+    return sketch.model(output, shape=(4 + n_labels, n_cells), metadata=ultralytics_metadata(n_labels))
 
 
 def main(path: Path) -> None:

@@ -106,7 +106,8 @@ class FakeChain:
         frames = len(self.fed[video_id])
         first = batch * max_frames
         return [
-            FrameRef(stream_id=video_id, seq=seq, pts_s=seq / 30) for seq in range(first, min(frames, first + max_frames))
+            FrameRef(stream_id=video_id, seq=seq, pts_s=seq / 30)
+            for seq in range(first, min(frames, first + max_frames))
         ]
 
     async def track(self, stream_id: str, frames: Sequence[Outcome[Detections]]) -> list[Outcome[Tracks]]:

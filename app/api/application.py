@@ -10,6 +10,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import __version__
 from app.api import detections, problems, videos
 from app.api.bodies import BodyBudget, BodyLimits
 from app.api.contract import schemas
@@ -32,10 +33,14 @@ class ApiLimits:
 
 
 class _RequestId:
-    """Gives every request an id, the caller's own where it is a plain one, and returns it in the answer."""
+    """Gives every request an id, the caller's own where it is a plain one, and returns it in the answer.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Ray Serve returns the id by itself, so that behind it (`is_behind_serve`) a second header would be one too many.
+    """
+
+    def __init__(self, app: ASGIApp, *, is_behind_serve: bool) -> None:
         self._app = app
+        self._is_behind_serve = is_behind_serve
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,25 +48,26 @@ class _RequestId:
             return
         given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
         own = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
-        scope.setdefault("state", {})["request_id"] = own
+        returned = {} if self._is_behind_serve else {"x-request-id": own}
+        scope.setdefault("state", {}).update(request_id=own, returned_headers=returned)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["x-request-id"] = own
+                MutableHeaders(scope=message).update(returned)
             await send(message)
 
         await self._app(scope, receive, send_with_id)
 
 
-def create_app(path: FramePath, *, limits: ApiLimits | None = None) -> FastAPI:
+def create_app(path: FramePath, *, limits: ApiLimits | None = None, is_behind_serve: bool = False) -> FastAPI:
     """Routes of CONTRACT.md §2 over `path`."""
     limits = limits or ApiLimits()
     app = FastAPI(
         title="Sightline",
-        version=path.spec.version,
+        version=__version__,
         description="Images and videos into detections and tracks; every frame accounted for.",
     )
-    app.add_middleware(_RequestId)
+    app.add_middleware(_RequestId, is_behind_serve=is_behind_serve)
     problems.install(app)
     budget = BodyBudget(limits.bodies.budget_bytes)
     app.include_router(detections.router(path, limits=limits.bodies, budget=budget))

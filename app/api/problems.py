@@ -8,11 +8,14 @@ from http import HTTPStatus
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from app.core.errors import InternalError, InvalidParameterError, SightlineError
 
 LOG = logging.getLogger("sightline")
 PROBLEM_JSON = "application/problem+json"
+CLIENT_CLOSED_REQUEST = 499
+"""For the log alone: nobody is there to read it. Source: nginx."""
 
 
 def request_id(request: Request) -> str:
@@ -44,7 +47,9 @@ def _answer(
         "code": code,
         "request_id": request_id(request),
     }
-    return Response(json.dumps(body), status_code=int(status), media_type=PROBLEM_JSON, headers=headers)
+    # Set here too: the answer to an unforeseen error is sent from outside our middleware.
+    kept = {**(headers or {}), **request.state.returned_headers}
+    return Response(json.dumps(body), status_code=int(status), media_type=PROBLEM_JSON, headers=kept)
 
 
 def install(app: FastAPI) -> None:
@@ -70,6 +75,9 @@ def install(app: FastAPI) -> None:
             request, error.status_code, code=code, title=phrase, detail=phrase, headers=dict(error.headers or {})
         )
 
+    async def client_left(_request: Request, _error: Exception) -> Response:
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
+
     async def unforeseen(request: Request, error: Exception) -> Response:
         LOG.error("request %s failed", request_id(request), exc_info=error)
         return problem(request, InternalError())
@@ -77,4 +85,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(SightlineError, sightline_error)
     app.add_exception_handler(RequestValidationError, validation_error)
     app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(ClientDisconnect, client_left)
     app.add_exception_handler(Exception, unforeseen)

@@ -22,6 +22,8 @@ def router(path: FramePath, *, max_bytes: int) -> APIRouter:
     """The routes over `path`; `max_bytes` bounds one upload."""
     routes = APIRouter()
 
+    # curl -T sends PUT.
+    @routes.put("/v1/videos", include_in_schema=False, response_class=StreamingResponse)
     @routes.post("/v1/videos", summary="Tracked objects in a video file", response_class=StreamingResponse)
     async def videos(  # noqa: PLR0917  FastAPI reads the parameters from the signature
         request: Request,

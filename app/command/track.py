@@ -37,7 +37,7 @@ async def run(
         model_width_px=engine.spec.input_width_px,
         model_height_px=engine.spec.input_height_px,
         limits=settings.decoder.limits,
-        full_size=save is not None,
+        is_full_size=save is not None,
     )
     path = assembly.file_run(settings, engine)
     record = _Record(video.name)

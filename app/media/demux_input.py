@@ -87,8 +87,14 @@ class DemuxInput:
         return self.read(size) if self.seek(position) == position else b""
 
     def size_bytes(self) -> int:
-        """The length of the whole; 0 where it is not known."""
-        return max(0, self.seek(0, os.SEEK_END))
+        """The length of the whole, once it is there; 0 where it is not known."""
+        try:
+            return max(0, self._file.seek(0, os.SEEK_END))
+        except SightlineError as error:
+            self.error = error
+        except (OSError, ValueError):
+            pass
+        return 0
 
     def close(self) -> None:
         """Close what was opened here; a file object of the caller stays open."""

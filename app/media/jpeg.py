@@ -22,7 +22,7 @@ _REDUCED: Final = {
     8: cv2.IMREAD_COLOR,
 }
 
-_DAMAGE: Final = ("premature end", "bad huffman", "bad arithmetic", "bad progression", "instead of rst")
+_DAMAGE: Final = ("premature end", "bad huffman", "bad arithmetic", "progression", "instead of rst")
 """What libjpeg says of a picture that is broken, in lower case; everything else it warns of leaves the pixels whole."""
 
 

@@ -20,6 +20,7 @@ _EXIF = b"Exif\x00\x00"
 _FRAME_BYTES = 6
 _BITS = 8
 _MAX_SEGMENTS = 10_000  # a camera writes 20; the walk stays below 20 ms
+_MARKER = re.compile(rb"\xff[^\x00\xff]")  # T.81 B.1.1.2; 0xFF00 and fill bytes are no markers
 _SCAN_MARKER = re.compile(rb"\xff\xda")
 
 
@@ -53,18 +54,10 @@ class _Seen:
 
 def _next_marker(data: Body, position: int) -> tuple[int, int]:
     """The next marker's code and the position behind it; bytes that are no marker are skipped, as libjpeg does."""
-    n_bytes = len(data)
-    for _ in range(_MAX_SEGMENTS):
-        while position < n_bytes and data[position] != 0xFF:  # noqa: PLR2004 - T.81 B.1.1.2
-            position += 1
-        while position < n_bytes and data[position] == 0xFF:  # noqa: PLR2004 - fill bytes
-            position += 1
-        if position >= n_bytes:
-            raise UndecodableError("the JPEG ends inside its header")
-        position += 1
-        if data[position - 1]:
-            return data[position - 1], position
-    raise UndecodableError("the JPEG's header is mostly junk")
+    found = _MARKER.search(data, position)
+    if found is None:
+        raise UndecodableError("the JPEG ends inside its header")
+    return data[found.end() - 1], found.end()
 
 
 def _walk(data: Body, seen: _Seen) -> tuple[int, int]:

@@ -17,7 +17,7 @@ class DecodeLimits:
     max_pixels: int = 50_000_000
     max_decoded_bytes: int = 200_000_000
     max_scans: int = 100
-    max_scan_pixels: int = 1_000_000_000
+    max_scan_pixels: int = 600_000_000  # 12 scans at max_pixels; encoders make 10
     max_video_pixels: int = 36_000_000  # 8192 x 4320, the largest 8K
 
     def check_still(self, width_px: int, height_px: int, *, bytes_per_pixel: int = 3, n_scans: int = 1) -> None:

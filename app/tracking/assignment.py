@@ -1,30 +1,29 @@
 """The best one-to-one matching of tracks and detections, solved group by group and not as one matrix."""
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 Indices: TypeAlias = NDArray[np.intp]
+Weights: TypeAlias = NDArray[np.float64]
 Pairs: TypeAlias = tuple[Indices, Indices]
 """Rows and columns of matched pairs."""
 
-_MARGIN = 1 + 1e-12  # sums are rounded: an edge that wins by less is left to the solver
+_FEW = 48  # so few edges are solved as one matrix in less time than it takes to find their components
+_CERTAIN = 3 - 1e-11  # sums are rounded: an edge that wins by less is left to the solver
 
 
-@dataclass(frozen=True, slots=True)
-class Edges:
+class Edges(NamedTuple):
     """The possible matches: edge i joins track `row[i]` and detection `col[i]` and is worth `weight[i]` > 0."""
 
     row: Indices
     col: Indices
-    weight: NDArray[np.float64]
+    weight: Weights
 
-    def where(self, chosen: NDArray[np.bool_]) -> "Edges":
-        """Only the chosen edges."""
-        index = chosen.nonzero()[0]
+    def take(self, index: Indices) -> "Edges":
+        """Those edges only."""
         return Edges(self.row.take(index), self.col.take(index), self.weight.take(index))
 
 
@@ -37,37 +36,38 @@ def best_matching(edges: Edges, *, rows: int, cols: int) -> Pairs:
     """
     found: list[Pairs] = []
     while edges.row.size:
-        rivals = np.bincount(edges.row, edges.weight, rows).take(edges.row)
-        rivals += np.bincount(edges.col, edges.weight, cols).take(edges.col)
-        # Both sums hold the edge itself, hence 3. Were it not in a matching, it could replace the at most two edges in
-        # its way, and the matching would gain.
-        is_certain = 3 * edges.weight > rivals * _MARGIN
-        certain = is_certain.nonzero()[0]
-        if not certain.size:
-            found.append(_solve_components(edges))
+        certain, edges = _settle(edges, rows=rows, cols=cols)
+        if certain[0].size:
+            found.append(certain)
+        if not certain[0].size or edges.row.size <= _FEW:
             break
-        row, col = edges.row.take(certain), edges.col.take(certain)
-        found.append((row, col))
-        if certain.size == edges.row.size:
-            break
-        is_taken = np.zeros(rows + cols, np.bool_)
-        is_taken[row] = True
-        is_taken[col + rows] = True
-        edges = edges.where(~(is_taken.take(edges.row) | is_taken.take(edges.col + rows)))
-    return joined(found)
-
-
-def joined(found: list[Pairs]) -> Pairs:
-    """All pairs in one."""
+    if 0 < edges.row.size <= _FEW:
+        found.append(_solve(edges))
+    else:
+        found.extend(_solve(edges.take(np.array(group))) for group in components(edges))
     if len(found) == 1:
         return found[0]
     empty = np.empty(0, np.intp)
     return np.concatenate([empty, *(row for row, _ in found)]), np.concatenate([empty, *(col for _, col in found)])
 
 
+def _settle(edges: Edges, *, rows: int, cols: int) -> tuple[Pairs, Edges]:
+    """The edges that are certain, and those that these leave possible."""
+    row, col, weight = edges
+    rivals = np.bincount(row, weight, rows).take(row)
+    rivals += np.bincount(col, weight, cols).take(col)
+    # Both sums hold the edge itself, hence 3. Were it not in a matching, it could replace the at most two edges in its
+    # way, and the matching would gain.
+    certain = (_CERTAIN * weight > rivals).nonzero()[0]
+    pairs = row.take(certain), col.take(certain)
+    is_open_row, is_open_col = np.ones(rows, np.bool_), np.ones(cols, np.bool_)
+    is_open_row[pairs[0]] = False
+    is_open_col[pairs[1]] = False
+    return pairs, edges.take((is_open_row.take(row) & is_open_col.take(col)).nonzero()[0])
+
+
 def components(edges: Edges) -> list[list[int]]:
     """The indices of the edges, grouped by connected component."""
-    # What comes here is the small rest of a frame: plain integers beat arrays, 0.6 us an edge against 25 us a call.
     leader: dict[int, int] = {}
     rows, cols = edges.row.tolist(), edges.col.tolist()
     for row, col in zip(rows, cols, strict=True):
@@ -87,20 +87,19 @@ def _leader_of(node: int, leader: dict[int, int]) -> int:
     return node
 
 
-def _solve_components(edges: Edges) -> Pairs:
-    rows: list[int] = []
-    cols: list[int] = []
-    all_rows, all_cols, all_weights = edges.row.tolist(), edges.col.tolist(), edges.weight.tolist()
-    for group in components(edges):
-        row_names = list(dict.fromkeys(all_rows[index] for index in group))
-        col_names = list(dict.fromkeys(all_cols[index] for index in group))
-        row_place = {name: place for place, name in enumerate(row_names)}
-        col_place = {name: place for place, name in enumerate(col_names)}
-        dense = np.zeros((len(row_names), len(col_names)))
-        for index in group:
-            dense[row_place[all_rows[index]], col_place[all_cols[index]]] = all_weights[index]
-        for row, col in zip(*linear_sum_assignment(dense, maximize=True), strict=True):
-            if dense[row, col] > 0:
-                rows.append(row_names[row])
-                cols.append(col_names[col])
-    return np.array(rows, np.intp), np.array(cols, np.intp)
+def _solve(edges: Edges) -> Pairs:
+    """The best matching of edges that need not be connected, as one small matrix."""
+    rows, row = _compact(edges.row)
+    cols, col = _compact(edges.col)
+    dense = np.zeros((rows.size, cols.size))
+    dense[row, col] = edges.weight
+    chosen_row, chosen_col = linear_sum_assignment(dense, maximize=True)
+    real = dense[chosen_row, chosen_col].nonzero()[0]
+    return rows.take(chosen_row.take(real)), cols.take(chosen_col.take(real))
+
+
+def _compact(numbers: Indices) -> tuple[Indices, Indices]:
+    """The different numbers in order, and for each of `numbers` its place among them."""
+    is_used = np.zeros(int(numbers.max()) + 1, np.bool_)
+    is_used[numbers] = True
+    return is_used.nonzero()[0], (is_used.cumsum() - 1).take(numbers)

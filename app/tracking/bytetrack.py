@@ -1,14 +1,14 @@
 """ByteTrack for one stream: detections of a frame in, the same detections with identities out."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.core.frame import Detections, Tracks
-from app.tracking.assignment import Edges, Indices, Pairs, best_matching, joined
+from app.tracking.assignment import Edges, Indices, Pairs, best_matching
 from app.tracking.clock import StreamClock
-from app.tracking.motion import BoxMotion, centred, cornered
+from app.tracking.motion import Array, BoxMotion, centred
 from app.tracking.overlap import overlaps
 from app.tracking.parameters import TrackerParameters
 from app.tracking.table import UNCONFIRMED, TrackTable
@@ -16,17 +16,18 @@ from app.tracking.table import UNCONFIRMED, TrackTable
 IDS_PER_EPOCH = 1 << 32
 """Ids of epoch e are e * 2**32 + 1, + 2, …, so that those of a later epoch differ even for a reader who ignores it."""
 
+_BEFORE = float(1 << 24)  # outweighs every sum of overlaps that differs by more than rounding
+_GRACE_S = 1e-6  # stamps are rounded
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What of a frame can take part: `index` into its rows, corners and centred boxes `(4, m)`, and is the score high."""
+
+class _Seen(NamedTuple):
+    """What of a frame takes part: `index` into its rows, `boxes` `(4, m)` as `centred`, label, score; `is_high` 0 or 1."""
 
     index: Indices
-    xyxy: NDArray[np.float64]
-    boxes: NDArray[np.float64]
+    boxes: Array
     label: NDArray[np.int32]
-    is_high: NDArray[np.bool_]
-    may_begin: NDArray[np.bool_]
+    score: NDArray[np.float32]
+    is_high: Indices
 
 
 class ByteTracker:
@@ -37,19 +38,23 @@ class ByteTracker:
     half-hidden object's track alive but never begin one.
 
     Source: ByteTrack, Zhang et al., arXiv 2110.06864, section 3, algorithm 1. Ours: all motion and all limits are in
-    seconds, and low scores may continue a track by its age instead of by its state.
+    seconds, and the three associations are solved as one.
     """
 
     def __init__(self, parameters: TrackerParameters, *, epoch: int) -> None:
         self.epoch = epoch
-        self._parameters = parameters
+        self._parameters = knobs = parameters
         self._motion = BoxMotion(parameters)
         self._clock = StreamClock(restart_s=parameters.max_lost_s)
         self._tracks = TrackTable()
-        self._last_id = epoch * IDS_PER_EPOCH
-        knobs = parameters
-        # by 2 * (is the track confirmed) + (is the score high)
+        self._next_id = epoch * IDS_PER_EPOCH + 1
+        self._oldest_s = 0.0  # no track was seen last before this
+        # By (is the score high) + 2 * (is the track confirmed). The first association outweighs the others, so that it
+        # comes out as if solved before them; the others share neither tracks nor detections.
         self._min_iou = np.array([np.inf, knobs.min_iou_new, knobs.min_iou_low, knobs.min_iou_high])
+        self._priority = np.array([0.0, 1.0, 1.0, _BEFORE])
+        self._least_iou = float(self._min_iou.min())
+        self._min_new_score = max(knobs.high_score, knobs.min_new_score)
 
     def update(self, detections: Detections) -> Tracks:
         """The detections, row by row as they came, with their ids; -1 where no confirmed track is behind one.
@@ -57,80 +62,69 @@ class ByteTracker:
         Rows with a coordinate or score that is not finite, or without area, belong to no track. A late frame (see
         StreamClock) is matched with the tracks where they are. After a gap of more than `max_lost_s` all ids are new.
         """
-        tracks = self._tracks
         step_s = self._clock.advance(detections.ref)
-        now_s = self._clock.now_s
-        tracks.keep(tracks.seen_s >= now_s - self._parameters.max_lost_s)
-        self._motion.predict(tracks.mean, tracks.spread, step_s=step_s)
+        self._forget_lost()
+        self._motion.predict(self._tracks.belief, step_s=step_s)
         seen = self._seen(detections)
         rows, cols = self._associate(seen)
-        self._motion.correct(tracks.mean, tracks.spread, rows=rows, boxes=seen.boxes.take(cols, axis=1))
-        tracks.seen_s[rows] = now_s
-        tracks.hits[rows] += 1
-        self._confirm()
         track_id = np.full(len(detections.score), UNCONFIRMED, np.int64)
-        track_id[seen.index.take(cols)] = tracks.track_id.take(rows)
-        new = self._begin(seen, cols)
-        track_id[seen.index.take(new)] = tracks.track_id[len(tracks) - new.size :]
+        track_id[seen.index.take(cols)] = self._continue(rows, boxes=seen.boxes.take(cols, axis=1))
+        may_begin = seen.score >= self._min_new_score
+        may_begin[cols] = False
+        new = may_begin.nonzero()[0]
+        if new.size:
+            track_id[seen.index.take(new)] = self._begin(seen.boxes.take(new, axis=1), label=seen.label.take(new))
         return Tracks(detections=detections, track_id=track_id)
 
+    def _forget_lost(self) -> None:
+        tracks, limit_s = self._tracks, self._clock.now_s - self._parameters.max_lost_s - _GRACE_S
+        if self._oldest_s < limit_s:
+            tracks.keep(tracks.seen_s >= limit_s)
+            self._oldest_s = float(tracks.seen_s.min(initial=self._clock.now_s))
+
     def _seen(self, detections: Detections) -> _Seen:
-        knobs = self._parameters
-        xyxy, score, label = detections.xyxy.T.astype(np.float64), detections.score, detections.label
-        boxes = centred(xyxy)
+        score, label, knobs = detections.score, detections.label, self._parameters
+        boxes = centred(detections.xyxy.T.astype(np.float64))
         # A width is finite and positive only if both its corners are finite; a NaN compares false.
         is_usable = (boxes[2:] > 0) & (boxes[2:] < np.inf)
         index = (is_usable[0] & is_usable[1] & (score >= knobs.low_score)).nonzero()[0]
         if index.size < score.size:
-            xyxy, boxes = xyxy.take(index, axis=1), boxes.take(index, axis=1)
-            score, label = score.take(index), label.take(index)
-        is_high = score >= knobs.high_score
-        return _Seen(index, xyxy, boxes, label, is_high, score >= max(knobs.high_score, knobs.min_new_score))
+            boxes, score, label = boxes.take(index, axis=1), score.take(index), label.take(index)
+        return _Seen(index, boxes, label, score, (score >= knobs.high_score).astype(np.intp))
 
     def _associate(self, seen: _Seen) -> Pairs:
         """Matched rows of the table and indices into `seen`."""
         tracks = self._tracks
-        rows, cols = len(tracks), seen.index.size
-        row, col, iou = overlaps(cornered(tracks.boxes), seen.xyxy)
-        is_confirmed = tracks.track_id >= 0
-        kind = 2 * is_confirmed.take(row) + seen.is_high.take(col)
+        row, col, iou = overlaps(tracks.belief[:4], seen.boxes, min_iou=self._least_iou)
+        kind = seen.is_high.take(col)
+        kind[: row.searchsorted(tracks.confirmed)] += 2
         is_possible = iou >= self._min_iou.take(kind)
         if self._parameters.is_class_aware:
             is_possible &= tracks.label.take(row) == seen.label.take(col)
-        is_first = kind == 3
-        first = best_matching(Edges(row, col, iou).where(is_possible & is_first), rows=rows, cols=cols)
-        is_recent = tracks.seen_s >= self._clock.now_s - self._parameters.max_weak_s
-        is_recent |= ~is_confirmed
-        # The second association has confirmed tracks and low scores, the third the others of both: no edge joins
-        # one with the other, so they are solved at once.
-        is_open_row, is_open_col = is_recent, np.ones(cols, np.bool_)
-        is_open_row[first[0]] = False
-        is_open_col[first[1]] = False
-        is_possible &= ~is_first
-        is_possible &= is_open_row.take(row) & is_open_col.take(col)
-        rest = best_matching(Edges(row, col, iou).where(is_possible), rows=rows, cols=cols)
-        return joined([first, rest])
+        iou *= self._priority.take(kind)
+        edges = Edges(row, col, iou).take(is_possible.nonzero()[0])
+        return best_matching(edges, rows=len(tracks), cols=seen.index.size)
 
-    def _begin(self, seen: _Seen, cols: Indices) -> Indices:
-        """Forget unconfirmed tracks that were missed, begin tracks from good detections not among the matched `cols`.
+    def _continue(self, rows: Indices, *, boxes: Array) -> Array:
+        """Move the tracks `rows` to where they were seen; their ids, -1 for the unconfirmed."""
+        tracks = self._tracks
+        self._motion.correct(tracks.belief, rows=rows, boxes=boxes)
+        tracks.seen_s[rows] = self._clock.now_s
+        if tracks.confirmed == len(tracks):
+            return tracks.track_id.take(rows)
+        tracks.hits[rows] += 1
+        self._confirm()
+        track_id = tracks.track_id.take(rows)
+        tracks.keep((tracks.track_id > 0) | (tracks.seen_s == self._clock.now_s))
+        return track_id
 
-        Comes back with their indices into `seen`; their tracks are the last rows of the table.
-        """
-        tracks, now_s = self._tracks, self._clock.now_s
-        tracks.keep((tracks.track_id >= 0) | (tracks.seen_s == now_s))
-        may_begin = seen.may_begin.copy()
-        may_begin[cols] = False
-        new = may_begin.nonzero()[0]
-        if new.size:
-            spread = self._motion.begin(new.size)
-            tracks.append(seen.boxes.take(new, axis=1), spread, label=seen.label.take(new), seen_s=now_s)
+    def _begin(self, boxes: Array, *, label: NDArray[np.int32]) -> Array:
+        """Begin tracks; their ids, -1 unless one sight is enough."""
+        tracks = self._tracks
+        tracks.begin(self._motion.begin(boxes), label=label, seen_s=self._clock.now_s)
+        if self._parameters.min_hits == 1:
             self._confirm()
-        return new
+        return tracks.track_id[-label.size :]
 
     def _confirm(self) -> None:
-        """Give ids to the tracks with enough hits, oldest first."""
-        tracks = self._tracks
-        due = ((tracks.track_id < 0) & (tracks.hits >= self._parameters.min_hits)).nonzero()[0]
-        if due.size:
-            tracks.track_id[due] = self._last_id + 1 + np.arange(due.size)
-            self._last_id += int(due.size)
+        self._next_id = self._tracks.confirm(min_hits=self._parameters.min_hits, next_id=self._next_id)

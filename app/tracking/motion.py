@@ -21,11 +21,14 @@ from numpy.typing import NDArray
 from app.tracking.parameters import TrackerParameters
 
 Array: TypeAlias = NDArray[np.float64]
-Mean: TypeAlias = Array
-"""`(2, 2, 2, n)` source px: position or velocity; centre or size; x or y; track."""
-Spread: TypeAlias = Array
-"""`(3, 2, n)` in squared object sizes: variance of the position, covariance, variance of the velocity; centre or size."""
+Belief: TypeAlias = Array
+"""What is believed of n boxes, `(14, n)`.
 
+Rows 0 to 3 are centre x, centre y, width, height in source px, 4 to 7 their velocities in px/s. Rows 8 to 13 are
+variances in squared sizes of the object: of centre and size, then their covariance with the velocity, then those of
+the velocity."""
+
+BELIEF_ROWS = 14
 _SMALLEST_PX = 1.0  # a shrinking box stays a box
 
 
@@ -35,41 +38,46 @@ class BoxMotion:
     def __init__(self, parameters: TrackerParameters) -> None:
         self._noise = np.square([[parameters.position_noise], [parameters.size_noise]])
         self._drift = np.square([parameters.position_drift, parameters.size_drift])
-        self._begun = np.zeros((3, 2, 1))
-        self._begun[0] = self._noise
-        self._begun[2, :, 0] = np.square([parameters.initial_speed, parameters.initial_growth])
+        self._begun = np.zeros((BELIEF_ROWS, 1))
+        self._begun[8:10] = self._noise
+        self._begun[12:, 0] = np.square([parameters.initial_speed, parameters.initial_growth])
         self._step_s = -1.0
         self._step = self._unrest = np.empty(0)
 
-    def begin(self, count: int) -> Spread:
-        """The spread of `count` tracks that were seen once and stand still as far as is known."""
-        return self._begun.repeat(count, axis=2)
+    def begin(self, boxes: Array) -> Belief:
+        """What one sight of `boxes` `(4, n)` tells: they stand still as far as is known."""
+        belief = self._begun.repeat(boxes.shape[1], axis=1)
+        belief[:4] = boxes
+        return belief
 
-    def predict(self, mean: Mean, spread: Spread, *, step_s: float) -> None:
-        """Move the tracks `step_s` seconds on, in place."""
+    def predict(self, belief: Belief, *, step_s: float) -> None:
+        """Move the boxes `step_s` seconds on, in place."""
         if abs(step_s - self._step_s) > 1e-7:  # stamps are rounded: a camera's even steps differ in the last bits
             self._step_s = step_s
             self._step = np.array([[1.0, 2 * step_s, step_s * step_s], [0.0, 1.0, step_s], [0.0, 0.0, 1.0]])
-            self._unrest = np.multiply.outer([step_s**3 / 3, step_s**2 / 2, step_s], self._drift)[:, :, None]
-        position, velocity = mean
-        position += step_s * velocity
-        size = position[1]
+            self._unrest = np.multiply.outer([step_s**3 / 3, step_s**2 / 2, step_s], self._drift).reshape(6, 1)
+        position = belief[:4]
+        position += belief[4:8] * step_s
+        size = belief[2:4]
         np.maximum(size, _SMALLEST_PX, out=size)
-        spread[:] = self._step.dot(spread.reshape(3, -1)).reshape(spread.shape)
-        spread += self._unrest
+        spread = belief[8:]
+        np.add(self._step.dot(spread.reshape(3, -1)).reshape(spread.shape), self._unrest, out=spread)
 
-    def correct(self, mean: Mean, spread: Spread, *, rows: NDArray[np.intp], boxes: Array) -> None:
-        """Take in what was measured, in place: column i of `boxes` (4, m), see `centred`, for track `rows[i]`."""
-        position = mean[0]
-        surprise = np.zeros(position.shape)
-        surprise.reshape(4, -1)[:, rows] = boxes - position.reshape(4, -1).take(rows, axis=1)
-        gain = spread[:2] / (spread[0] + self._noise)
-        mean += gain[:, :, None] * surprise
-        is_seen = np.zeros(position.shape[-1])
-        is_seen[rows] = 1.0
-        gain *= is_seen
-        spread[2] -= gain[1] * spread[1]
-        spread[:2] *= 1.0 - gain[0]
+    def correct(self, belief: Belief, *, rows: NDArray[np.intp], boxes: Array) -> None:
+        """Take in what was measured, in place: column i of `boxes` `(4, m)`, see `centred`, for track `rows[i]`."""
+        seen = belief.take(rows, axis=1)
+        variance, covariance = seen[8:10], seen[10:12]
+        total = variance + self._noise
+        gain, speed_gain = variance / total, covariance / total
+        surprise = (boxes - seen[:4]).reshape(2, 2, -1)
+        place, speed = seen[:8].reshape(2, 2, 2, -1)
+        place += gain[:, None] * surprise
+        speed += speed_gain[:, None] * surprise
+        seen[12:] -= speed_gain * covariance
+        left = 1.0 - gain
+        variance *= left
+        covariance *= left
+        belief[:, rows] = seen
 
 
 def centred(xyxy: Array) -> Array:

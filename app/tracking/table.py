@@ -3,20 +3,21 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from app.tracking.motion import Array, Mean, Spread
+from app.tracking.motion import BELIEF_ROWS, Array, Belief
 
 UNCONFIRMED = -1
-_MEAN, _SPREAD, _ID, _LABEL, _HITS, _SEEN, _ROWS = slice(0, 8), slice(8, 14), 14, 15, 16, 17, 18
+_ID, _LABEL, _HITS, _SEEN, _ROWS = range(BELIEF_ROWS, BELIEF_ROWS + 5)
 
 
 class TrackTable:
-    """`mean` and `spread` as motion wants them, and `track_id`, `label`, `hits`, `seen_s` `(n,)`; oldest tracks first.
+    """`belief` as motion wants it, and `track_id`, `label`, `hits` and `seen_s` `(n,)`; oldest tracks first.
 
-    All are views of one block of floats, so that to begin or forget tracks costs one copy. Whole numbers are exact in it
-    up to 2**53. `track_id` is -1 until a track is confirmed, `seen_s` the time of its last match.
+    All are views of one block of floats, so that to begin or forget tracks costs one copy; whole numbers are exact in it
+    up to 2**53. The first `confirmed` tracks have ids, the others -1. `seen_s` is the time of the last match.
     """
 
     def __init__(self) -> None:
+        self.confirmed = 0
         self._hold(np.empty((_ROWS, 0)))
 
     def __len__(self) -> int:
@@ -24,27 +25,31 @@ class TrackTable:
 
     def _hold(self, block: Array) -> None:
         self._block = block
-        self.mean: Mean = block[_MEAN].reshape(2, 2, 2, -1) if block.size else np.empty((2, 2, 2, 0))
-        self.spread: Spread = block[_SPREAD].reshape(3, 2, -1) if block.size else np.empty((3, 2, 0))
+        self.belief: Belief = block[:BELIEF_ROWS]
         self.track_id, self.label, self.hits, self.seen_s = block[_ID], block[_LABEL], block[_HITS], block[_SEEN]
 
-    @property
-    def boxes(self) -> Array:
-        """Columns of centre x, centre y, width, height `(4, n)`."""
-        return self._block[:4]
-
-    def keep(self, wanted: NDArray[np.bool_]) -> None:
-        """Forget the tracks that are not `wanted` `(n,)`."""
-        if np.count_nonzero(wanted) < len(self):
-            self._hold(self._block.compress(wanted, axis=1))
-
-    def append(self, boxes: Array, spread: Spread, *, label: NDArray[np.int32], seen_s: float) -> None:
-        """Begin unconfirmed tracks at `boxes` `(4, m)`, seen once."""
-        block = np.zeros((_ROWS, label.size))
-        block[:4] = boxes
-        block[_SPREAD] = spread.reshape(6, -1)
+    def begin(self, belief: Belief, *, label: NDArray[np.int32], seen_s: float) -> None:
+        """Begin unconfirmed tracks of which this is believed, seen once."""
+        block = np.empty((_ROWS, label.size))
+        block[:BELIEF_ROWS] = belief
         block[_ID] = UNCONFIRMED
         block[_LABEL] = label
         block[_HITS] = 1
         block[_SEEN] = seen_s
         self._hold(np.concatenate([self._block, block], axis=1))
+
+    def confirm(self, *, min_hits: int, next_id: int) -> int:
+        """Give ids from `next_id` on to the unconfirmed tracks with enough hits, oldest first; the id after them."""
+        rows = (self.hits[self.confirmed :] >= min_hits).nonzero()[0] + self.confirmed
+        self.track_id[rows] = np.arange(next_id, next_id + rows.size)
+        return next_id + int(rows.size)
+
+    def keep(self, wanted: NDArray[np.bool_]) -> None:
+        """Forget the tracks that are not `wanted` `(n,)`.
+
+        Where unconfirmed tracks are forgotten as soon as a frame misses them, the older of those left has no fewer hits
+        than the younger and is confirmed first: the tracks with ids stay in front.
+        """
+        if not wanted.all():
+            self._hold(self._block.compress(wanted, axis=1))
+        self.confirmed = int(np.count_nonzero(self.track_id > 0))

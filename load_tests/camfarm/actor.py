@@ -23,23 +23,18 @@ LABEL_NAMES: tuple[str, ...] = tuple(label.name.lower() for label in Label)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Actor:
-    """A body that follows way-points: `path` is (k, 3) of (seconds, x, y), times strictly increasing."""
+    """A body that follows way-points: `path` is (k, 3) of (seconds, x, y), times strictly increasing.
+
+    It is on the street from `enters_s` to `leaves_s`; `walked_m` (k,) is the length of the path up to each way-point.
+    """
 
     identity: int
     label: Label
     body: Body
     path: Array
     walked_m: Array
-
-    @property
-    def enters_s(self) -> float:
-        """When the actor appears."""
-        return float(self.path[0, 0])
-
-    @property
-    def leaves_s(self) -> float:
-        """When the actor is gone."""
-        return float(self.path[-1, 0])
+    enters_s: float
+    leaves_s: float
 
     def ground(self, times_s: Array) -> Array:
         """Ground positions (k, 2) at the given times; NaN while absent."""
@@ -72,4 +67,12 @@ def actor(identity: int, label: Label, *, body: Body, path: list[tuple[float, fl
     points = np.array(path, dtype=float)
     steps = np.hypot(np.diff(points[:, 1]), np.diff(points[:, 2]))
     walked = np.concatenate([[0.0], np.cumsum(steps)])
-    return Actor(identity=identity, label=label, body=body, path=points, walked_m=walked)
+    return Actor(
+        identity=identity,
+        label=label,
+        body=body,
+        path=points,
+        walked_m=walked,
+        enters_s=path[0][0],
+        leaves_s=path[-1][0],
+    )

@@ -38,7 +38,7 @@ def backdrop(scene: Scene, lens: Lens) -> Backdrop:
     yaw, half = lens.view.yaw_rad, lens.view.hfov_rad / 2
     span = (FAR_M * 1.15 * tan(yaw - half) - 2.0, FAR_M * 1.15 * tan(yaw + half) + 2.0)
     px_per_m = min(_MAX_PX_PER_M, max(16.0, lens.width_px / 13.0))
-    lamps = [thing.x_m for thing in scene.furniture if thing.y_m == 20.1]  # noqa: PLR2004 - the row of lamps
+    lamps = [thing.x_m for thing in scene.furniture if thing.is_lamp]
     floor = ground(
         scene.seed, scene.light, span_m=span, crossing_x_m=scene.crossing_x_m, lamps_x_m=lamps, px_per_m=px_per_m
     )
@@ -53,11 +53,11 @@ def backdrop(scene: Scene, lens: Lens) -> Backdrop:
     shaded = cv2.convertScaleAbs(lit, alpha=share)
     result = Backdrop(np.asarray(lit, np.uint8), np.asarray(shaded, np.uint8))
     for thing in scene.furniture:
-        cast_shadow(result.lit, result, lens.project(thing.shadow)[0])
+        cast_shadow(result.lit, result, points_px=lens.project(thing.shadow)[0])
     return result
 
 
-def cast_shadow(rgb: npt.NDArray[np.uint8], street: Backdrop, points_px: Array) -> None:
+def cast_shadow(rgb: npt.NDArray[np.uint8], street: Backdrop, *, points_px: Array) -> None:
     """Darken, in place, the street inside the hull of these points; what is not street must be drawn later."""
     height, width = rgb.shape[:2]
     if float(np.abs(points_px).max()) > 8 * width:

@@ -52,7 +52,7 @@ class Bicycle:
         polygons += legs
         colours += leg_colours
         scaled = [polygon * self.scale for polygon in polygons]
-        return Sheet(scaled, colours, [True] * len(scaled)).stand(pose.x_m, pose.y_m, pose.heading)
+        return Sheet(scaled, colours, [True] * len(scaled)).stand(pose.x_m, pose.y_m, right=pose.heading)
 
     def shadow(self, pose: Pose, offset: tuple[float, float]) -> Array:
         """The strip under the wheels and what the rider's shadow adds."""
@@ -72,14 +72,14 @@ class Bicycle:
                 reach = (_WHEEL_M - 0.04) * np.array([np.cos(angle), np.sin(angle)])
                 spokes_a.append(hub - reach)
                 spokes_b.append(hub + reach)
-        thin = limbs(np.array(spokes_a), np.array(spokes_b), np.full((8, 2), 0.007))
+        thin = limbs(np.array(spokes_a), np.array(spokes_b), radii=np.full((8, 2), 0.007))
         tubes = [(_REAR, _CRANK), (_REAR, _SEAT), (_CRANK, _SEAT), (_CRANK, np.array([0.36, 0.84]))]
         tubes += [(np.array([-0.18, 0.82]), np.array([0.36, 0.86])), (_FRONT, _BAR), (_BAR, _BAR + (0.1, 0.02))]
         tubes += [(_SEAT + (-0.12, 0.0), _SEAT + (0.12, 0.01))]
         ends = np.array(tubes)
         radii = np.full((len(tubes), 2), 0.026)
         radii[-1] = 0.04
-        frame = limbs(ends[:, 0], ends[:, 1], radii)
+        frame = limbs(ends[:, 0], ends[:, 1], radii=radii)
         colours = [self.tyre] * 2 + [self.metal] * 8 + [self.frame] * 6 + [self.tyre] * 2
         return [*polygons, *thin, *frame], colours
 
@@ -94,7 +94,7 @@ class Bicycle:
         joints += [(_HIP, _SHOULDER), (_SHOULDER, elbow), (elbow, _BAR + (0.04, 0.03))]
         radii += [(0.12, 0.135), (0.06, 0.05), (0.045, 0.035)]
         ends = np.array(joints)
-        limb = limbs(ends[:, 0], ends[:, 1], np.array(radii))
+        limb = limbs(ends[:, 0], ends[:, 1], radii=np.array(radii))
         head = ellipse(0.30, 1.73, rx=0.10, ry=0.125)
         helmet = np.array([(0.17, 1.76), (0.20, 1.87), (0.29, 1.91), (0.39, 1.87), (0.45, 1.77)])
         far = [self.trousers_dark, self.trousers_dark, self.tyre]

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import numpy as np
 
 from load_tests.camfarm.geometry import Array, Colour
 
-UP = np.array([0.0, 0.0, 1.0])
 _HALF = np.radians([-90.0, -35.0, 35.0, 90.0])
 _CAP_COS = np.concatenate([np.cos(_HALF), -np.cos(_HALF)])
 _CAP_SIN = np.concatenate([np.sin(_HALF), np.sin(_HALF[::-1])])
@@ -56,7 +56,7 @@ class Sheet:
     colours: Sequence[Colour]
     is_outline: Sequence[bool]
 
-    def stand(self, x_m: float, y_m: float, right: tuple[float, float]) -> Figure:
+    def stand(self, x_m: float, y_m: float, *, right: tuple[float, float]) -> Figure:
         """The figure in the world, its `right` axis along the given ground vector."""
         flat = np.concatenate(list(self.polygons))
         points = np.empty((len(flat), 3))
@@ -73,7 +73,7 @@ def facing(x_m: float, y_m: float) -> tuple[float, float]:
     return y_m / length, -x_m / length
 
 
-def limbs(starts: Array, ends: Array, radii: Array) -> Array:
+def limbs(starts: Array, ends: Array, *, radii: Array) -> Array:
     """Rounded limbs (k, 8, 2) from `starts` (k, 2) to `ends` (k, 2) with `radii` (k, 2) at both."""
     along = ends - starts
     along = along / np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)[:, None]
@@ -84,14 +84,21 @@ def limbs(starts: Array, ends: Array, radii: Array) -> Array:
     return centre + rim * radius[:, :, None]
 
 
+@cache
+def circle(corners: int) -> Array:
+    """The unit circle as a polygon (corners, 2), from the right and up; read-only."""
+    angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    points = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    points.setflags(write=False)
+    return points
+
+
 def ellipse(x: float, y: float, *, rx: float, ry: float, corners: int = 14) -> Array:
     """An ellipse as a polygon (corners, 2)."""
-    angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)
-    return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], axis=1)
+    return circle(corners) * (rx, ry) + (x, y)
 
 
 def ring(x: float, y: float, *, outer: float, inner: float, corners: int = 20) -> Array:
     """A ring as one polygon with a slit, (2 * corners + 2, 2), so that what lies behind shows through."""
-    angle = np.linspace(0, 2 * np.pi, corners + 1)
-    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return np.concatenate([circle * outer, circle[::-1] * inner]) + (x, y)
+    closed = np.concatenate([circle(corners), circle(corners)[:1]])
+    return np.concatenate([closed * outer, closed[::-1] * inner]) + (x, y)

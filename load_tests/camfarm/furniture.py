@@ -1,22 +1,23 @@
 """Things that stand still and hide others: lamp posts, trees, signs and advertising columns."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from load_tests.camfarm.figure import Figure, Sheet, ellipse, facing, limbs
+from load_tests.camfarm.figure import Figure, Sheet, circle, ellipse, facing, limbs
 from load_tests.camfarm.geometry import Array, Colour
 from load_tests.camfarm.lighting import Lighting
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Furniture:
-    """A standing thing: where it stands and what is drawn; `shadow` are ground points (k, 3)."""
+    """A standing thing: where it stands and what is drawn; `shadow` are ground points (k, 3), lamps light the pavement."""
 
     x_m: float
     y_m: float
     figure: Figure
     shadow: Array
+    is_lamp: bool = False
 
 
 def _lamp_post(light: Lighting) -> Sheet:
@@ -26,12 +27,12 @@ def _lamp_post(light: Lighting) -> Sheet:
     steel = light.paint((92, 98, 102))
     glow: Colour = (255, 236, 190) if light.is_dusk else light.paint((210, 212, 210))
     lamp = np.array([(0.55, 5.24), (1.12, 5.22), (1.10, 5.30), (0.57, 5.32)])
-    pole = limbs(starts, ends, radii)
+    pole = limbs(starts, ends, radii=radii)
     return Sheet([*pole, lamp], [light.paint((70, 74, 78)), steel, steel, steel, glow], [True] * 4 + [False])
 
 
 def _sign_post(rng: np.random.Generator, light: Lighting) -> Sheet:
-    pole = limbs(np.array([(0.0, 0.0)]), np.array([(0.0, 2.5)]), np.array([(0.04, 0.04)]))[0]
+    pole = limbs(np.array([(0.0, 0.0)]), np.array([(0.0, 2.5)]), radii=np.array([(0.04, 0.04)]))[0]
     face: Colour = ((30, 80, 170), (190, 30, 34), (240, 240, 236))[rng.integers(3)]
     disc = ellipse(0.0, 2.45, rx=0.33, ry=0.33, corners=16)
     rim = ellipse(0.0, 2.45, rx=0.36, ry=0.36, corners=16)
@@ -61,7 +62,7 @@ def _tree(rng: np.random.Generator, light: Lighting) -> Sheet:
     trunk = limbs(
         np.array([(0.0, 0.0), (0.0, height * 0.45), (0.0, height * 0.45)]),
         np.array([(0.0, height * 0.6), (wide * 0.5, height * 0.66), (-wide * 0.5, height * 0.7)]),
-        np.array([(0.17, 0.11), (0.07, 0.04), (0.07, 0.04)]),
+        radii=np.array([(0.17, 0.11), (0.07, 0.04), (0.07, 0.04)]),
     )
     bark = light.paint((84, 66, 50))
     base = np.array([(62, 104, 48), (84, 112, 44), (54, 92, 58)][rng.integers(3)])
@@ -81,12 +82,11 @@ def _tree(rng: np.random.Generator, light: Lighting) -> Sheet:
     return Sheet(sheets, colours, [True] * 4 + [False] * 26)
 
 
-def _place(sheet: Sheet, x_m: float, y_m: float, light: Lighting, *, reach_m: float, wide_m: float) -> Furniture:
-    angle = np.linspace(0, 2 * np.pi, 12, endpoint=False)
-    foot = np.stack([0.18 * np.cos(angle), 0.12 * np.sin(angle), 0 * angle], axis=1)
+def _place(sheet: Sheet, light: Lighting, *, x_m: float, y_m: float, reach_m: float, wide_m: float) -> Furniture:
+    foot = np.column_stack([circle(12) * (0.18, 0.12), np.zeros(12)])
     head = foot * (wide_m / 0.18) + np.array([light.shadow_xy[0], light.shadow_xy[1], 0.0]) * reach_m
     shadow = np.concatenate([foot, head]) + (x_m, y_m, 0.0)
-    return Furniture(x_m, y_m, sheet.stand(x_m, y_m, facing(x_m, y_m)), shadow)
+    return Furniture(x_m=x_m, y_m=y_m, figure=sheet.stand(x_m, y_m, right=facing(x_m, y_m)), shadow=shadow)
 
 
 def furniture(seed: int, light: Lighting) -> list[Furniture]:
@@ -94,16 +94,16 @@ def furniture(seed: int, light: Lighting) -> list[Furniture]:
     rng = np.random.default_rng([seed, 401])
     start = float(rng.uniform(-6, 6))
     lamp = _lamp_post(light)
-    found = [_place(lamp, start + step, 20.1, light, reach_m=2.5, wide_m=0.1) for step in (-24.0, -8.0, 8.0, 24.0)]
+    found = [replace(_place(lamp, light, x_m=start + step, y_m=20.1, reach_m=2.5, wide_m=0.1), is_lamp=True) for step in (-24.0, -8.0, 8.0, 24.0)]
     if rng.random() < 0.5:
-        found.append(_place(lamp, float(rng.uniform(-4, 4)), 10.9, light, reach_m=2.5, wide_m=0.1))
+        found.append(_place(lamp, light, x_m=float(rng.uniform(-4, 4)), y_m=10.9, reach_m=2.5, wide_m=0.1))
     for step in range(-3, 4):
         if rng.random() < 0.55:
             x = start + 7.0 * step + float(rng.uniform(2.5, 4.5))
-            found.append(_place(_tree(rng, light), x, 20.15, light, reach_m=3.0, wide_m=1.1))
+            found.append(_place(_tree(rng, light), light, x_m=x, y_m=20.15, reach_m=3.0, wide_m=1.1))
     for y in (10.9, 20.1):
         if rng.random() < 0.6:
-            found.append(_place(_sign_post(rng, light), float(rng.uniform(-7, 7)), y, light, reach_m=2.3, wide_m=0.12))
+            found.append(_place(_sign_post(rng, light), light, x_m=float(rng.uniform(-7, 7)), y_m=y, reach_m=2.3, wide_m=0.12))
     if rng.random() < 0.35:
-        found.append(_place(_column(rng, light), float(rng.uniform(-10, 10)), 20.6, light, reach_m=2.0, wide_m=0.5))
+        found.append(_place(_column(rng, light), light, x_m=float(rng.uniform(-10, 10)), y_m=20.6, reach_m=2.0, wide_m=0.5))
     return found

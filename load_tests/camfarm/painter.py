@@ -63,7 +63,7 @@ class Painter:
                 ground = sighting.actor.body.shadow(sighting.pose, self._scene.light.shadow_xy)
                 points, depth = self._lens.project(ground)
                 if float(depth.min()) > 1.0:
-                    cast_shadow(rgb, self._street, points)
+                    cast_shadow(rgb, self._street, points_px=points)
 
     def _draw(self, rgb: npt.NDArray[np.uint8], sighting: Sighting) -> None:
         fixed = np.rint((sighting.points_px - 0.5) * (1 << _SHIFT)).astype(np.int32)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from load_tests.camfarm.figure import Figure, Pose, Sheet, ellipse, facing, limbs
+from load_tests.camfarm.figure import Figure, Pose, Sheet, circle, ellipse, facing, limbs
 from load_tests.camfarm.geometry import Array, Colour
 from load_tests.camfarm.lighting import Lighting
 
@@ -49,12 +49,11 @@ class Person:
         side = pose.heading[0] * right[0] + pose.heading[1] * right[1]
         swing = min(1.0, pose.speed_mps / 1.2)
         phase = 2 * np.pi * pose.walked_m / (_STRIDE_M * self.height_m / 1.75)
-        return self._sheet(phase, swing=swing, side=side).stand(pose.x_m, pose.y_m, right)
+        return self._sheet(phase, swing=swing, side=side).stand(pose.x_m, pose.y_m, right=right)
 
     def shadow(self, pose: Pose, offset: tuple[float, float]) -> Array:
         """A long oval from the feet to where the head's shadow falls."""
-        angle = np.linspace(0, 2 * np.pi, 10, endpoint=False)
-        foot = np.stack([0.26 * np.cos(angle), 0.16 * np.sin(angle), 0 * angle], axis=1)
+        foot = np.column_stack([circle(10) * (0.26, 0.16), np.zeros(10)])
         head = foot * 0.7 + np.array([offset[0], offset[1], 0.0]) * self.height_m
         return np.concatenate([foot, head]) + (pose.x_m, pose.y_m, 0.0)
 
@@ -83,7 +82,7 @@ class Person:
             joints += [(start, elbow), (elbow, hand), (hand, hand + (0.0, -0.02 * h))]
             radii += [(0.034, 0.027), (0.026, 0.02), (0.022, 0.02)]
         ends = np.array(joints)
-        limb = limbs(ends[:, 0], ends[:, 1], np.array(radii) * h * (0.6 + 0.4 * wide))
+        limb = limbs(ends[:, 0], ends[:, 1], radii=np.array(radii) * h * (0.6 + 0.4 * wide))
         return self._assemble(limb, side=side, hip=hip, shoulder=shoulder)
 
     def _assemble(self, limb: Array, *, side: float, hip: float, shoulder: float) -> Sheet:

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import tan
 
 import numpy as np
 import numpy.typing as npt
 
-from load_tests.camfarm.actor import Actor
+from load_tests.camfarm.actor import Actor, Label
 from load_tests.camfarm.figure import Figure, Pose
 from load_tests.camfarm.geometry import Array, Colour, Lens
 from load_tests.camfarm.scene import Scene
 
 _NEAREST_M = 1.0
+_MARGIN_M = {Label.PERSON: 2.0, Label.BICYCLE: 2.5, Label.CAR: 8.0, Label.TRUCK: 8.0}  # more than half a body, seen aslant
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,11 +44,10 @@ def _sighting(figure: Figure, lens: Lens, *, actor: Actor | None, pose: Pose | N
     return Sighting(points, figure.stops, figure.colours, figure.is_outline, (x1, y1, x2, y2), actor, pose)
 
 
-def _is_near_view(pose: Pose, lens: Lens) -> bool:
-    """A cheap test that spares most unseen actors their figure: within 8 m of what the camera sees at that depth."""
+def _is_near_view(pose: Pose, lens: Lens, *, margin_m: float) -> bool:
+    """A cheap test that spares most unseen actors their figure: within a margin of what is seen at that depth."""
     yaw, half = lens.view.yaw_rad, lens.view.hfov_rad / 2
-    low, high = pose.y_m * np.tan(yaw - half) - 8.0, pose.y_m * np.tan(yaw + half) + 8.0
-    return bool(low <= pose.x_m <= high)
+    return pose.y_m * tan(yaw - half) - margin_m <= pose.x_m <= pose.y_m * tan(yaw + half) + margin_m
 
 
 def standing(scene: Scene, lens: Lens) -> list[tuple[float, float, Sighting]]:
@@ -69,7 +70,7 @@ def sightings(
     found = list(stands)
     for actor in scene.traffic.between(time_s, time_s):
         pose = actor.pose(time_s)
-        if _is_near_view(pose, lens):
+        if _is_near_view(pose, lens, margin_m=_MARGIN_M[actor.label]):
             seen = _sighting(actor.body.figure(pose, lens.eye), lens, actor=actor, pose=pose)
             if seen is not None:
                 found.append((pose.y_m, abs(pose.x_m), seen))

@@ -1,8 +1,10 @@
 """Who is on the street at which time: endless, repeatable streams of actors."""
 
 from collections.abc import Iterator
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
+from math import floor
 
 import numpy as np
 
@@ -17,6 +19,8 @@ from load_tests.camfarm.vehicle import car, truck
 REACH_M = 42.0  # actors enter and leave this far to the side, outside every view
 _IN_VIEW_M = 24.0  # length of street that a camera sees, roughly
 _IDENTITIES_PER_STREAM = 1_000_000
+_WALK_UP_S = 90.0  # longer than the slowest walk from the end of the street to the crossing
+_DECADE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,28 +131,38 @@ class Traffic:
         self._next_crossing_s = -10.0
         self._crossing_identity = 90 * _IDENTITIES_PER_STREAM
         self._heads: list[Actor | None] = [next(lane, None) for lane in self._lanes]
-        self._actors: list[Actor] = []
+        self._vehicles: list[Actor] = []
+        self._by_decade: defaultdict[int, list[Actor]] = defaultdict(list)
 
     def between(self, begin_s: float, end_s: float) -> list[Actor]:
         """Actors on the street at any time in [begin_s, end_s], by identity."""
         self._grow(end_s)
-        found = [one for one in self._actors if one.enters_s <= end_s and one.leaves_s >= begin_s]
+        decades = range(floor(begin_s / _DECADE_S), floor(end_s / _DECADE_S) + 1)
+        near = {one.identity: one for decade in decades for one in self._by_decade[decade]}
+        found = [one for one in near.values() if one.enters_s <= end_s and one.leaves_s >= begin_s]
         return sorted(found, key=lambda one: one.identity)
+
+    def _add(self, actor: Actor) -> None:
+        for decade in range(floor(actor.enters_s / _DECADE_S), floor(actor.leaves_s / _DECADE_S) + 1):
+            self._by_decade[decade].append(actor)
+        if actor.label is not Label.PERSON:
+            self._vehicles.append(actor)
 
     def _grow(self, until_s: float) -> None:
         self._grow_lanes(until_s)
-        while self._next_crossing_s < until_s:
-            self._grow_lanes(self._next_crossing_s + 90.0)
+        # Those who will cross later are already walking up to the crossing.
+        while self._next_crossing_s < until_s + _WALK_UP_S:
+            self._grow_lanes(self._next_crossing_s + _WALK_UP_S)
             crosser = self._crosser(self._next_crossing_s)
             if crosser is not None:
-                self._actors.append(crosser)
+                self._add(crosser)
             self._next_crossing_s += self._crossing_every_s * float(self._crossing_rng.uniform(0.6, 1.4))
 
     def _grow_lanes(self, until_s: float) -> None:
         for at, lane in enumerate(self._lanes):
             head = self._heads[at]
             while head is not None and head.enters_s <= until_s:
-                self._actors.append(head)
+                self._add(head)
                 head = next(lane, None)
             self._heads[at] = head
 
@@ -163,7 +177,7 @@ class Traffic:
         near, far = 10.6 + float(rng.uniform(-0.3, 0.2)), 20.6 + float(rng.uniform(0.0, 1.0))
         begin_y, end_y = (near, far) if outward else (far, near)
         walk_s = abs(start * REACH_M - side_x) / pace
-        vehicles = [one for one in self._actors if one.label in {Label.CAR, Label.TRUCK, Label.BICYCLE}]
+        vehicles = [one for one in self._vehicles if one.leaves_s > arrives_s]
         for wait_s in np.arange(0.3, 14.0, 0.5):
             go_s = arrives_s + float(wait_s)
             over_s = go_s + (far - near) / pace

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from load_tests.camfarm.figure import circle
 from load_tests.camfarm.geometry import Array, Colour
 from load_tests.camfarm.lighting import Lighting
 from load_tests.camfarm.mesh import Mesh, MeshPen, inset
@@ -30,7 +31,7 @@ def _quad(a: Array, b: Array, *, half_a: float, half_b: float) -> Array:
     return np.array([(a[0], half_a, a[1]), (a[0], -half_a, a[1]), (b[0], -half_b, b[1]), (b[0], half_b, b[1])])
 
 
-def _shell(pen: MeshPen, profile: Array, halves: Array, colour: Colour) -> list[Array]:
+def _shell(pen: MeshPen, profile: Array, *, halves: Array, colour: Colour) -> list[Array]:
     """Add the faces across a body whose outline runs over the top from rear to front; returns them in order."""
     middle = np.array([profile[:, 0].mean(), 0.0, profile[:, 1].min()])
     quads = []
@@ -43,24 +44,21 @@ def _shell(pen: MeshPen, profile: Array, halves: Array, colour: Colour) -> list[
 
 
 def _wheel(pen: MeshPen, x: float, *, radius: float, half: float) -> None:
-    angle = np.linspace(0, 2 * np.pi, 18, endpoint=False)
-    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    rim = circle(18)
     hub = np.array([x, radius])
-    arch = circle * (radius * 1.18) + hub
+    arch = rim * (radius * 1.18) + hub
     arch = arch[arch[:, 1] > radius * 0.7]
     sides = np.full(18, half)
     pen.both_sides(arch, (18, 18, 20), half_widths=sides[: len(arch)], layer=2)
-    pen.both_sides(circle * radius + hub, _RUBBER, half_widths=sides, layer=1)
-    pen.both_sides(circle * (radius * 0.62) + hub, _RIM, half_widths=sides, layer=4)
-    pen.both_sides(circle * (radius * 0.44) + hub, (70, 72, 76), half_widths=sides, layer=5)
-    pen.both_sides(circle[::3] * (radius * 0.18) + hub, _RIM, half_widths=sides[:6], layer=6)
+    pen.both_sides(rim * radius + hub, _RUBBER, half_widths=sides, layer=1)
+    pen.both_sides(rim * (radius * 0.62) + hub, _RIM, half_widths=sides, layer=4)
+    pen.both_sides(rim * (radius * 0.44) + hub, (70, 72, 76), half_widths=sides, layer=5)
+    pen.both_sides(rim[::3] * (radius * 0.18) + hub, _RIM, half_widths=sides[:6], layer=6)
 
 
 def _wheel_again(pen: MeshPen, x: float, *, radius: float, half: float) -> None:
     """The tyre once more above the body's side, so that the arch does not hide it."""
-    angle = np.linspace(0, 2 * np.pi, 18, endpoint=False)
-    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1) * radius + np.array([x, radius])
-    pen.both_sides(circle, _RUBBER, half_widths=np.full(18, half), layer=3)
+    pen.both_sides(circle(18) * radius + (x, radius), _RUBBER, half_widths=np.full(18, half), layer=3)
 
 
 def _lamps(pen: MeshPen, x: float, *, z: float, half: float, is_front: bool) -> None:
@@ -85,18 +83,18 @@ def car(rng: np.random.Generator, light: Lighting) -> Mesh:
     pen = MeshPen(light)
     body = np.array([(tail, 0.30), (tail - 0.02, 0.62), (tail + 0.06, 0.94), (tail + boot, 0.99), (nose - 1.25, 0.96),
                      (nose - 0.14, 0.76), (nose + 0.02, 0.56), (nose, 0.28)])  # fmt: skip
-    _shell(pen, body, np.full(len(body), half), paint)
+    _shell(pen, body, halves=np.full(len(body), half), colour=paint)
     pen.both_sides(body, paint, half_widths=np.full(len(body), half), layer=1)
     cabin = np.array([(tail + boot - 0.04, 0.97), (tail + boot + slope, roof), (nose - 2.05, roof), (nose - 1.18, 0.95)])
     halves = np.array([half * 0.97, half * 0.80, half * 0.80, half * 0.97])
-    panes = _shell(pen, cabin, halves, paint)
+    panes = _shell(pen, cabin, halves=halves, colour=paint)
     pen.both_sides(cabin, paint, half_widths=halves, layer=1)
     for pane, ahead in ((panes[0], -1.0), (panes[2], 1.0)):
         pen.face(inset(pane, 0.16), _GLASS, outward=(ahead, 0.0, 0.5), layer=2)
         glint = inset(pane, 0.16)
         glint = np.array([glint[0], glint[0] * 0.7 + glint[1] * 0.3, glint[3] * 0.5 + glint[2] * 0.5, glint[3]])
         pen.face(glint, _GLINT, outward=(ahead, 0.0, 0.5), layer=3)
-    _car_details(pen, cabin, halves, nose=nose, tail=tail, half=half)
+    _car_details(pen, cabin, halves=halves, nose=nose, tail=tail, half=half)
     for x in (tail + 0.80, nose - 0.88):
         _wheel(pen, x, radius=0.33, half=half)
         _wheel_again(pen, x, radius=0.33, half=half)
@@ -104,7 +102,7 @@ def car(rng: np.random.Generator, light: Lighting) -> Mesh:
     return pen.mesh(np.array(corners))
 
 
-def _car_details(pen: MeshPen, cabin: Array, halves: Array, *, nose: float, tail: float, half: float) -> None:
+def _car_details(pen: MeshPen, cabin: Array, *, halves: Array, nose: float, tail: float, half: float) -> None:
     low, high = cabin[0, 1] + 0.05, cabin[1, 1] - 0.09
 
     def edge(z: float, *, is_front: bool) -> float:
@@ -143,20 +141,20 @@ def truck(rng: np.random.Generator, light: Lighting) -> Mesh:
     tail, nose = -length / 2, length / 2
     pen = MeshPen(light)
     load = np.array([(tail, 0.95), (tail, top), (nose - 2.0, top), (nose - 2.0, 0.95)])
-    _shell(pen, load, np.full(4, half), cargo)
+    _shell(pen, load, halves=np.full(4, half), colour=cargo)
     pen.both_sides(load, cargo, half_widths=np.full(4, half), layer=1)
     chassis = np.array([(tail + 0.1, 0.48), (tail + 0.1, 0.97), (nose - 1.7, 0.97), (nose - 1.7, 0.48)])
     pen.both_sides(chassis, (46, 46, 50), half_widths=np.full(4, half * 0.96), layer=1)
     pen.face(_quad(chassis[0], chassis[1], half_a=half * 0.9, half_b=half * 0.9), (40, 40, 44), outward=(-1.0, 0.0, 0.0))
     cabin = np.array([(nose - 1.88, 0.42), (nose - 1.88, cab), (nose - 0.35, cab), (nose - 0.02, 1.45), (nose, 0.40)])
-    panes = _shell(pen, cabin, np.full(5, half * 0.97), paint)
+    panes = _shell(pen, cabin, halves=np.full(5, half * 0.97), colour=paint)
     pen.both_sides(cabin, paint, half_widths=np.full(5, half * 0.97), layer=1)
     pen.face(inset(panes[2], 0.12), _GLASS, outward=(1.0, 0.0, 0.2), layer=2)
     window = np.array([(nose - 1.35, 1.5), (nose - 1.35, cab - 0.22), (nose - 0.52, cab - 0.22), (nose - 0.22, 1.5)])
     pen.both_sides(window, _GLASS, half_widths=np.full(4, half * 0.98), layer=2)
     door = np.array([(nose - 1.45, 0.6), (nose - 1.45, cab - 0.15), (nose - 1.42, cab - 0.15), (nose - 1.42, 0.6)])
     pen.both_sides(door, (40, 40, 42), half_widths=np.full(4, half * 0.98), layer=2)
-    _truck_load(pen, load, stripe, half=half, is_tarp=bool(rng.random() < 0.4))
+    _truck_load(pen, load, stripe=stripe, half=half, is_tarp=bool(rng.random() < 0.4))
     for x in (tail + 0.9, tail + 1.95, nose - 1.0):
         _wheel(pen, x, radius=0.48, half=half)
         _wheel_again(pen, x, radius=0.48, half=half)
@@ -166,7 +164,7 @@ def truck(rng: np.random.Generator, light: Lighting) -> Mesh:
     return pen.mesh(np.array(corners))
 
 
-def _truck_load(pen: MeshPen, load: Array, stripe: Colour, *, half: float, is_tarp: bool) -> None:
+def _truck_load(pen: MeshPen, load: Array, *, stripe: Colour, half: float, is_tarp: bool) -> None:
     (tail, floor), (front, top) = load[0], load[2]
     sides = np.full(4, half)
     rim = np.array([(tail, floor), (tail, floor + 0.12), (front, floor + 0.12), (front, floor)])

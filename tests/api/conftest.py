@@ -1,0 +1,52 @@
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import httpx
+import pytest
+
+from app.api.application import ApiLimits, create_app
+from app.api.bodies import BodyLimits
+from app.pipeline.frame_path import FramePath
+from app.policy.batching import BatchLimits
+from tests.builders import make_spec
+from tests.fakes import FakeChain
+
+LIMITS = ApiLimits(
+    bodies=BodyLimits(max_image_bytes=1000, max_parts=4, max_multipart_bytes=3000, budget_bytes=5000),
+    max_video_bytes=10_000,
+)
+
+
+class Service:
+    """The application over a fake chain, spoken to over ASGI."""
+
+    def __init__(self) -> None:
+        self.chain = FakeChain()
+        path = FramePath(self.chain, spec=make_spec(), limits=BatchLimits(max_batch=8, max_in_flight=1, max_waiting=2))
+        self.app = create_app(path, limits=LIMITS)
+
+    def client(self) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+    async def post(self, url: str, **options: Any) -> httpx.Response:
+        async with self.client() as client:
+            return await client.post(url, **options)
+
+    async def get(self, url: str, **options: Any) -> httpx.Response:
+        async with self.client() as client:
+            return await client.get(url, **options)
+
+
+@pytest.fixture
+def run() -> Callable[[Callable[[Service], Coroutine[Any, Any, Any]]], Any]:
+    """Run a scenario against a fresh service on an event loop of its own."""
+    import asyncio
+
+    def runner(scenario: Callable[[Service], Coroutine[Any, Any, Any]]) -> Any:
+        async def inside() -> Any:
+            return await scenario(Service())
+
+        return asyncio.run(inside())
+
+    return runner

@@ -1,0 +1,64 @@
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from app.core.errors import UnavailableError
+from tests.api.test_detections import IMAGE, JPEG, assert_problem
+
+
+def test_the_front_door_leads_to_the_documentation(run: Any) -> None:
+    response = run(lambda s: s.get("/"))
+    assert response.status_code == 307
+    assert response.headers["location"] == "docs"
+    assert run(lambda s: s.get("/docs")).status_code == 200
+
+
+def test_the_process_is_alive(run: Any) -> None:
+    assert run(lambda s: s.get("/healthz")).json() == {"status": "alive"}
+
+
+def test_ready_means_that_a_picture_went_the_whole_way(run: Any) -> None:
+    async def scenario(service: Any) -> Any:
+        response = await service.get("/readyz")
+        return response.status_code, len(service.chain.batches)
+
+    assert run(scenario) == (200, 1)
+
+
+def test_a_path_that_does_not_answer_is_not_ready(run: Any) -> None:
+    async def scenario(service: Any) -> Any:
+        def die(_frames: object) -> None:
+            raise UnavailableError
+
+        service.chain.on_detect = die
+        return await service.get("/readyz")
+
+    assert_problem(run(scenario), 503, "unavailable")
+
+
+@pytest.mark.parametrize("name", ["FrameResult", "Summary"])
+def test_the_schemas_are_valid_and_served(run: Any, name: str) -> None:
+    response = run(lambda s: s.get(f"/schemas/{name}.json"))
+    assert response.status_code == 200
+    Draft202012Validator.check_schema(response.json())
+
+
+def test_every_answer_follows_its_schema(run: Any) -> None:
+    schema = run(lambda s: s.get("/schemas/FrameResult.json")).json()
+    result = run(lambda s: s.post("/v1/detections", content=IMAGE, headers=JPEG)).json()
+    Draft202012Validator(schema).validate(result)
+    spoilt = {**result, "objects": [{"label": 7}]}
+    assert not Draft202012Validator(schema).is_valid(spoilt)
+
+
+@pytest.mark.parametrize(("url", "status"), [("/v1/nothing", 404), ("/schemas/Nothing.json", 404), ("/v1/videos", 405)])
+def test_what_is_not_there_is_a_problem_too(run: Any, url: str, status: int) -> None:
+    response = run(lambda s: s.get(url))
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_the_openapi_document_names_the_routes_of_the_contract(run: Any) -> None:
+    paths = run(lambda s: s.get("/openapi.json")).json()["paths"]
+    assert {"/v1/detections", "/v1/videos", "/healthz", "/readyz", "/schemas/{name}.json"} == set(paths)
