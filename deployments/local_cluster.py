@@ -1,6 +1,7 @@
 """A Ray cluster and the service on this machine, for `make run` and tests: loopback only, free ports, own folder."""
 
 import contextlib
+import ctypes
 import os
 import secrets
 import shutil
@@ -12,7 +13,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ import yaml
 
 from app.settings import ROOT
 
-MARK = "SIGHTLINE_RUN"
-"""Environment variable that every process of one run carries; whoever carries it is stopped with the run."""
+_PR_SET_CHILD_SUBREAPER = 36
+"""prctl(2): orphans below us become our children, so that no process of a run can get lost."""
 OBJECT_STORE_BYTES = 512 * 1024**2
 
 
@@ -39,12 +40,15 @@ class LocalService:
     say: Callable[[str], None] = lambda _words: None
     url: str = field(default="", init=False)
     folder: Path = field(init=False)
-    _mark: str = field(default_factory=lambda: secrets.token_hex(8), init=False)
     _children: list[subprocess.Popen[bytes]] = field(default_factory=list, init=False)
 
     def start(self, *, timeout_s: float = 180.0) -> None:
-        """Come up and answer `/readyz`. StartError when that takes longer than `timeout_s` or a process ends."""
-        self.folder = Path(tempfile.mkdtemp(prefix="sightline-", dir="/tmp"))  # Ray's sockets need a short path
+        """Come up and answer `/readyz`; this process adopts whatever is orphaned below it.
+
+        Raises StartError when that takes longer than `timeout_s`, fails, or a process ends.
+        """
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        self.folder = Path(tempfile.mkdtemp(prefix="sl-", dir="/tmp"))  # Ray's sockets need a short path
         options = self.config.setdefault("http_options", {})
         options["port"] = options.get("port") or free_port()
         self.url = f"http://127.0.0.1:{options['port']}"
@@ -65,7 +69,7 @@ class LocalService:
         token = self.folder / "token"
         token.write_text(secrets.token_hex(32), encoding="ascii")
         token.chmod(0o600)
-        haproxy = self.folder / "haproxy"
+        haproxy = self.folder / "h"
         return {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
@@ -81,7 +85,6 @@ class LocalService:
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
             "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
             **self.environment,
-            MARK: self._mark,
         }
 
     def _spawn(self, *command: str, environment: dict[str, str]) -> None:
@@ -103,10 +106,12 @@ class LocalService:
     def _until(self, is_done: Callable[[], bool], *, deadline_s: float, what: str) -> None:
         while not is_done():
             ended = [child for child in self._children if child.poll() is not None]
-            if ended or time.monotonic() > deadline_s:
+            if ended or self._has_failed() or time.monotonic() > deadline_s:
                 logs = [self._log(name) for name in ("serve", "ray") if self._log(name).exists()]
                 tail = logs[0].read_text(encoding="utf-8", errors="replace")[-4000:] if logs else ""
-                raise StartError(f"{what} {'ended' if ended else 'took too long'} while starting\n{tail}")
+                raise StartError(
+                    f"{what} {'did not come up' if time.monotonic() < deadline_s else 'took too long'}\n{tail}"
+                )
             time.sleep(0.2)
 
     def _is_ready(self) -> bool:
@@ -116,39 +121,48 @@ class LocalService:
         except (urllib.error.URLError, OSError):
             return False
 
+    def _has_failed(self) -> bool:
+        log = self._log("serve")
+        return log.exists() and b"DEPLOY_FAILED" in log.read_bytes()
+
     def wait(self) -> None:
         """Return when one of the processes ends."""
         while all(child.poll() is None for child in self._children):
             time.sleep(0.5)
 
-    def processes(self) -> list[int]:
-        """The ids of all processes of this run, those included that no longer have a parent."""
-        return [pid for pid, mark in _marked_processes() if mark == self._mark]
-
     def stop(self) -> None:
-        """Stop every process of this run and remove its folder."""
+        """Stop every process below this one and remove the run's folder."""
         for child in reversed(self._children):
-            with contextlib.suppress(ProcessLookupError):
-                child.terminate()
-        self._reap(grace_s=5.0, number=signal.SIGTERM)
-        self._reap(grace_s=5.0, number=signal.SIGKILL)
+            child.terminate()
+        _wait_until_gone(grace_s=2.0)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for pid in descendants(os.getpid()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            _wait_until_gone(grace_s=3.0)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _reap(self, *, grace_s: float, number: signal.Signals) -> None:
-        deadline_s = time.monotonic() + grace_s
-        if number is signal.SIGTERM:
-            self._wait_for_end(deadline_s=time.monotonic() + grace_s / 2)
-        for pid in self.processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        self._wait_for_end(deadline_s=deadline_s)
 
-    def _wait_for_end(self, *, deadline_s: float) -> None:
-        while time.monotonic() < deadline_s:
-            running = [child for child in self._children if child.poll() is None]
-            if not running and not self.processes():
-                return
-            time.sleep(0.1)
+def descendants(ancestor: int) -> list[int]:
+    """The ids of all processes below `ancestor`."""
+    parent_of: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, IndexError):
+                parent_of[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+    found = [ancestor]
+    for pid in found:
+        found += [child for child, parent in parent_of.items() if parent == pid]
+    return found[1:]
+
+
+def _wait_until_gone(*, grace_s: float) -> None:
+    deadline_s = time.monotonic() + grace_s
+    while time.monotonic() < deadline_s and descendants(os.getpid()):
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        time.sleep(0.05)
 
 
 def free_port() -> int:
@@ -179,17 +193,3 @@ def _ray_arguments(folder: Path, *, gcs_port: int) -> list[str]:
         f"--object-store-memory={OBJECT_STORE_BYTES}",
         f"--num-cpus={max(4, os.cpu_count() or 1)}",  # logical: the stages share what cores there are
     ]
-
-
-def _marked_processes() -> Iterator[tuple[int, str]]:
-    key = f"{MARK}=".encode()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            variables = (entry / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        marks = [variable[len(key) :].decode() for variable in variables if variable.startswith(key)]
-        if marks:
-            yield int(entry.name), marks[0]

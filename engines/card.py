@@ -16,14 +16,15 @@ T = TypeVar("T")
 class Card:
     """Facts about one model file, None where the card is silent; it holds no paths, and other keys are for people.
 
-    `head` is a `Head` value, `scale` and `channel_order` override what the head implies, `sha256` is hexadecimal.
+    In the file: `name, version, labels, sha256` (hexadecimal), `input: {width_px, height_px, colour: "RGB" | "BGR",
+    range: [0, 1] | [0, 255]}`, `head: {kind: a value of Head}`.
     """
 
     name: str | None = None
     version: str | None = None
     labels: tuple[str, ...] | None = None
-    head: str | None = None
     sha256: str | None = None
+    head: str | None = None
     input_width_px: int | None = None
     input_height_px: int | None = None
     scale: float | None = None
@@ -44,18 +45,17 @@ def read_card(folder: Path) -> Card:
     if not isinstance(content, dict):
         raise ModelError(f"{CARD_NAME} must hold one object")
     labels = _value(content, "labels", list)
-    if isinstance(content.get("scale"), int):
-        content["scale"] = float(content["scale"])
+    pixels = _value(content, "input", dict) or {}
     return Card(
         name=_value(content, "name", str),
         version=_value(content, "version", str),
         labels=None if labels is None else tuple(str(label) for label in labels),
-        head=_value(content, "head", str),
         sha256=_value(content, "sha256", str),
-        input_width_px=_value(content, "input_width_px", int),
-        input_height_px=_value(content, "input_height_px", int),
-        scale=_value(content, "scale", float),
-        channel_order=_value(content, "channel_order", str),
+        head=_value(_value(content, "head", dict) or {}, "kind", str),
+        input_width_px=_value(pixels, "width_px", int),
+        input_height_px=_value(pixels, "height_px", int),
+        scale=_scale(_value(pixels, "range", list)),
+        channel_order=_channel_order(_value(pixels, "colour", str)),
     )
 
 
@@ -65,3 +65,20 @@ def _value(content: dict[str, object], key: str, kind: type[T]) -> T | None:
     if value is None or (isinstance(value, kind) and not isinstance(value, bool)):
         return value
     raise ModelError(f'"{key}" in {CARD_NAME} has the wrong type')
+
+
+def _scale(value_range: list[object] | None) -> float | None:
+    """Return what a pixel is multiplied with to lie in the range."""
+    scales = {"[0, 1]": 1 / 255, "[0, 255]": 1.0}
+    if value_range is None:
+        return None
+    if str(value_range) not in scales:
+        raise ModelError(f'"range" in {CARD_NAME} must be [0, 1] or [0, 255]')
+    return scales[str(value_range)]
+
+
+def _channel_order(colour: str | None) -> str | None:
+    """Return the order in lower case."""
+    if colour is not None and colour.lower() not in {"rgb", "bgr"}:
+        raise ModelError(f'"colour" in {CARD_NAME} must be RGB or BGR')
+    return None if colour is None else colour.lower()

@@ -116,10 +116,12 @@ def _side(declared: int | None, in_card: int | None, default: int) -> int:
 
 def _numbered(output: TensorInfo, head: Head) -> tuple[str, ...]:
     """Return class names for a model that brings none."""
-    if head is Head.END_TO_END:
+    counted = {Head.YOLOV8: (1, 4), Head.YOLOV5: (2, 5), Head.YOLOX: (2, 5)}
+    axis, besides = counted.get(head, (1, 0))
+    size = output.shape[axis]
+    if head not in counted or size is None:
         raise ModelError("this model names no classes and its output does not count them; add a card.json")
-    count = (output.shape[1] or 0) - 4 if head is Head.YOLOV8 else (output.shape[2] or 0) - 5
-    return tuple(f"class_{number}" for number in range(count))
+    return tuple(f"class_{number}" for number in range(size - besides))
 
 
 def _identity(path: Path, card: Card) -> tuple[str, str]:
@@ -133,8 +135,4 @@ def _identity(path: Path, card: Card) -> tuple[str, str]:
 def _feeding(head: Head, card: Card) -> tuple[float, str]:
     """Return scale and channel order: YOLOX is fed 0..255 BGR, every other YOLO 0..1 RGB, unless the card differs."""
     scale, channel_order = (1.0, "bgr") if head is Head.YOLOX else (1 / 255, "rgb")
-    scale = scale if card.scale is None else card.scale
-    channel_order = card.channel_order or channel_order
-    if channel_order not in {"rgb", "bgr"} or not 0 < scale <= 1:
-        raise ModelError("channel_order must be rgb or bgr, and scale in (0, 1]")
-    return scale, channel_order
+    return scale if card.scale is None else card.scale, card.channel_order or channel_order

@@ -1,7 +1,7 @@
 """Runs a model with ONNX Runtime on the CPU: takes every operator, and is the yardstick for the other engines.
 
 One picture at a time per caller on one thread: 29 pictures/s, against 23 on two threads and 24 in batches of eight
-(YOLOv8n-shaped, 640 px, two cores, 2026-11-23, `python -m engines.measure`). Scaling in numpy costs 0.4 ms of 68; as
+(YOLOv8n-shaped, 640 px, two cores, 2026-11-23, `python -m engines`). Scaling in numpy costs 0.4 ms of 68; as
 nodes before the network it costs as much.
 """
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from app.core.errors import ModelError
+from app.core.frame import Pixels
 from app.core.model import ModelSpec
 from app.core.ports import Engine
 from app.vision.example import example_picture
+from app.vision.layouts import identify
 from engines.model_file import ModelFile, read_model_file
 from engines.reference import ReferenceEngine
 
@@ -55,14 +57,14 @@ def open_engine(
         file = _file(model, kind)
         kinds = list(_CLASSES) if kind == "auto" else [kind]
         engine = _fastest(file, kinds, streams=streams, threads_per_stream=threads_per_stream)
+        _check_rows(engine)
     warm(engine, batch_sizes=_batch_sizes(max_batch))
     return engine
 
 
 def warm(engine: Engine, batch_sizes: Sequence[int]) -> None:
     """Run the example at every batch size on every stream, so that no user's frame pays for a first time."""
-    spec = engine.spec
-    canvas = example_picture(width_px=spec.input_width_px, height_px=spec.input_height_px)
+    canvas = _example(engine.spec)
     with ThreadPoolExecutor(engine.streams, thread_name_prefix="warm") as threads:
         for size in batch_sizes:
             for rows in threads.map(engine.infer, [[canvas] * size] * engine.streams):
@@ -78,6 +80,22 @@ def available_cores() -> int:
         return cores if quota == "max" else max(min(cores, int(quota) // int(period)), 1)
     except (OSError, ValueError):
         return cores
+
+
+def _check_rows(engine: Engine) -> None:
+    """Raise a ModelError if real rows are not laid out as the file's declarations, perhaps with free sizes, promised."""
+    spec = engine.spec
+    rows = engine.infer([_example(spec)])
+    identify(
+        [(None, *rows.shape[1:])],
+        input_shape=(None, 3, spec.input_height_px, spec.input_width_px),
+        metadata={"head": spec.head},
+        n_labels=len(spec.labels),
+    )
+
+
+def _example(spec: ModelSpec) -> Pixels:
+    return example_picture(width_px=spec.input_width_px, height_px=spec.input_height_px)
 
 
 def _is_reference(model: Path | None, kind: Kind) -> bool:
@@ -129,8 +147,7 @@ def _class(kind: str) -> Callable[..., Engine]:
 
 def _seconds_per_round(engine: Engine) -> float:
     """Return the median seconds for one picture on every stream at once."""
-    spec = engine.spec
-    canvas = example_picture(width_px=spec.input_width_px, height_px=spec.input_height_px)
+    canvas = _example(engine.spec)
     rounds_s: list[float] = []
     with ThreadPoolExecutor(engine.streams, thread_name_prefix="probe") as threads:
         list(threads.map(engine.infer, [[canvas]] * engine.streams))

@@ -1,7 +1,7 @@
 """Runs a model with OpenVINO on the CPU: the faster runtime where the CPU multiplies bfloat16 matrices.
 
 One picture at a time per stream of one thread: 90 pictures/s, against 72 as one stream of two threads and 72 in
-batches of eight (YOLOv8n-shaped, 640 px, two cores with AMX, 2026-11-23, `python -m engines.measure`).
+batches of eight (YOLOv8n-shaped, 640 px, two cores with AMX, 2026-11-23, `python -m engines`).
 """
 
 import logging

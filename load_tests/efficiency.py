@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from engines import random_yolo
 from load_tests.camfarm import Camera, Scene, encode_jpeg, render
 from load_tests.service import ROOT
 
@@ -21,7 +22,7 @@ def network() -> Path:
     if not target.exists():
         say("building the YOLOv8n-shaped network")
         target.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run([sys.executable, "-m", "engines.random_yolo", str(target)], cwd=ROOT, check=True)
+        random_yolo.main(target)
     return target
 
 

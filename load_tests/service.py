@@ -18,7 +18,6 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-MARK = b"SIGHTLINE_RUN="
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +36,8 @@ class Service:
 
     def processes(self) -> dict[int, str]:
         """Ids and titles of the service's processes."""
-        marks = {pid: mark for pid, mark in _marks() if _is_below(pid, self.launcher) or mark}
-        own = {mark for pid, mark in marks.items() if _is_below(pid, self.launcher)}
-        return {pid: _title(pid) for pid, mark in marks.items() if mark in own}
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        return {pid: _title(pid) for pid in pids if _is_below(pid, self.launcher)}
 
     def rss_bytes(self) -> int:
         """Resident memory of all processes, shared pages counted in each: the value to watch for growth."""
@@ -139,14 +137,6 @@ def rss_bytes(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0
-
-
-def _marks() -> Iterator[tuple[int, bytes]]:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                variables = (entry / "environ").read_bytes().split(b"\0")
-                yield int(entry.name), next((v for v in variables if v.startswith(MARK)), b"")
 
 
 def _is_below(pid: int, ancestor: int) -> bool:

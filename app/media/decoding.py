@@ -42,21 +42,16 @@ class DecodingLoop:
         self._clock = PresentationClock(container, stream)
         self._lost: list[Decoded] = []
         self._n_whole = 0
+        self._is_broken = False
 
     def frames(self) -> Iterator[Decoded]:
         """The frames; raises the SightlineError that the video ends with, if it does not end well."""
-        is_broken = False
-        packets = iter(self._container.demux(self._stream))
-        while not is_broken and len(self._lost) <= _MAX_LOST_IN_A_ROW:
-            try:
-                packet = next(packets, None)
-            except AV_ERRORS:
-                packet, is_broken = None, True
-            if packet is None or not packet.size:
-                break
+        for packet in self._packets():
             for picture in self._decode(packet):
                 yield from self._whole(picture)
-        is_broken = is_broken or bool(self._lost)
+            if len(self._lost) > _MAX_LOST_IN_A_ROW:
+                break
+        self._is_broken = self._is_broken or bool(self._lost)
         self._lost.clear()
         for picture in self._left_over():
             yield from self._whole(picture)
@@ -64,8 +59,26 @@ class DecodingLoop:
             raise self._source.error
         if not self._n_whole:
             raise UndecodableError("no frame of the video could be decoded")
-        if is_broken or self._lost or is_cut(self._source):
+        if self._is_broken or self._lost or is_cut(self._source):
             raise self._source.error or UndecodableError("the video is cut short or broken")
+
+    def _packets(self) -> Iterator["Packet[VideoStream]"]:
+        """The stream's packets; one that arrived in part is left out where it is the last, since there the file is cut.
+
+        The decoder would report it late, and lose whole frames with it.
+        """
+        held: list[Packet[VideoStream]] = []
+        try:
+            for packet in self._container.demux(self._stream):
+                if not packet.size:
+                    break
+                yield from held
+                held = [packet] if packet.is_corrupt else []
+                if not held:
+                    yield packet
+        except AV_ERRORS:
+            self._is_broken = True
+        self._is_broken = self._is_broken or bool(held)
 
     def _whole(self, picture: VideoFrame) -> Iterator[Decoded]:
         """The frames lost before this one, then itself; nothing yet for one that FFmpeg says is damaged."""
@@ -80,10 +93,9 @@ class DecodingLoop:
         yield Decoded(picture, pts_s)
 
     def _decode(self, packet: "Packet[VideoStream]") -> list[VideoFrame]:
-        """What comes out with this packet. Half a packet is kept from the decoder, which would make half a picture."""
+        """What comes out with this packet; of a packet that arrived in part, FFmpeg marks the picture as corrupt."""
         try:
-            if not packet.is_corrupt:
-                return packet.decode()
+            return packet.decode()
         except AV_ERRORS:
             # max_pixels stops the decoder with the same error as damage does; the size tells them apart.
             self._limits.check_video(self._stream.codec_context.width, self._stream.codec_context.height)
@@ -95,4 +107,5 @@ class DecodingLoop:
         try:
             return self._stream.codec_context.decode(None)
         except AV_ERRORS:
+            self._is_broken = True
             return []

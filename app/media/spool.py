@@ -3,6 +3,7 @@
 import os
 import tempfile
 import threading
+import weakref
 from pathlib import Path
 from typing import Final
 
@@ -15,11 +16,12 @@ class Spool:
     """The bytes of one upload in an unlinked temporary file: one thread writes, others read behind it.
 
     `max_bytes` bounds the file. A reader that waits `stall_s` seconds without a single new byte gets a DeadlineError.
-    The disk space is given back by `close`, at the latest when the process ends.
+    The disk space is given back by `close`, at the latest when the last reader is gone.
     """
 
     def __init__(self, *, max_bytes: int, stall_s: float = DEFAULT_STALL_S, directory: Path | None = None) -> None:
-        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - closed by close()
+        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - closed by close() or the finalizer
+        weakref.finalize(self, self._file.close)
         self._max_bytes = max_bytes
         self._stall_s = stall_s
         self._changed = threading.Condition()

@@ -43,8 +43,9 @@ class VideoReader:
     video with `End(error=...)`. `rgb` has the size that the letterbox gives it, or the source's with `is_full_size`;
     pixels are taken as square.
 
-    `latest_frame` yields every frame: what is superseded only the caller knows. To stop early, `close` between two
-    items; to wake a reader that waits for an upload, abort its Spool.
+    `latest_frame` yields every frame: what is superseded only the caller knows. With `n_threads` above one, damage is
+    told a frame or two late. To stop early, `close` between two items; to wake a reader that waits for an upload, abort
+    its Spool.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class VideoReader:
         limits: DecodeLimits = DEFAULT_LIMITS,
         epoch: int = 0,
         is_full_size: bool = False,
-        n_threads: int = 2,
+        n_threads: int = 1,
     ) -> None:
         self._source = source
         self._spec = spec

@@ -11,7 +11,7 @@ Weights: TypeAlias = NDArray[np.float64]
 Pairs: TypeAlias = tuple[Indices, Indices]
 """Rows and columns of matched pairs."""
 
-_FEW = 48  # so few edges are solved as one matrix in less time than it takes to find their components
+_FEW = 128  # so few edges are solved as one matrix in less time than it takes to find their components
 _CERTAIN = 3 - 1e-11  # sums are rounded: an edge that wins by less is left to the solver
 
 
@@ -35,20 +35,16 @@ def best_matching(edges: Edges, *, rows: int, cols: int) -> Pairs:
     What these leave open is solved per connected component.
     """
     found: list[Pairs] = []
-    while edges.row.size:
+    while True:
         certain, edges = _settle(edges, rows=rows, cols=cols)
-        if certain[0].size:
-            found.append(certain)
+        found.append(certain)
         if not certain[0].size or edges.row.size <= _FEW:
             break
-    if 0 < edges.row.size <= _FEW:
-        found.append(_solve(edges))
+    if edges.row.size <= _FEW:
+        found.append(_solve(edges, rows=rows, cols=cols))
     else:
-        found.extend(_solve(edges.take(np.array(group))) for group in components(edges))
-    if len(found) == 1:
-        return found[0]
-    empty = np.empty(0, np.intp)
-    return np.concatenate([empty, *(row for row, _ in found)]), np.concatenate([empty, *(col for _, col in found)])
+        found.extend(_solve(edges.take(np.array(group)), rows=rows, cols=cols) for group in components(edges))
+    return np.concatenate([row for row, _ in found]), np.concatenate([col for _, col in found])
 
 
 def _settle(edges: Edges, *, rows: int, cols: int) -> tuple[Pairs, Edges]:
@@ -60,10 +56,12 @@ def _settle(edges: Edges, *, rows: int, cols: int) -> tuple[Pairs, Edges]:
     # way, and the matching would gain.
     certain = (_CERTAIN * weight > rivals).nonzero()[0]
     pairs = row.take(certain), col.take(certain)
-    is_open_row, is_open_col = np.ones(rows, np.bool_), np.ones(cols, np.bool_)
-    is_open_row[pairs[0]] = False
-    is_open_col[pairs[1]] = False
-    return pairs, edges.take((is_open_row.take(row) & is_open_col.take(col)).nonzero()[0])
+    is_row_taken, is_col_taken = np.zeros(rows, np.bool_), np.zeros(cols, np.bool_)
+    is_row_taken[pairs[0]] = True
+    is_col_taken[pairs[1]] = True
+    is_out = is_row_taken.take(row)
+    is_out |= is_col_taken.take(col)
+    return pairs, edges.take((~is_out).nonzero()[0])
 
 
 def components(edges: Edges) -> list[list[int]]:
@@ -87,19 +85,24 @@ def _leader_of(node: int, leader: dict[int, int]) -> int:
     return node
 
 
-def _solve(edges: Edges) -> Pairs:
+def _solve(edges: Edges, *, rows: int, cols: int) -> Pairs:
     """The best matching of edges that need not be connected, as one small matrix."""
-    rows, row = _compact(edges.row)
-    cols, col = _compact(edges.col)
-    dense = np.zeros((rows.size, cols.size))
+    if not edges.row.size:
+        return edges.row, edges.col
+    row_names, row = _compact(edges.row, count=rows)
+    col_names, col = _compact(edges.col, count=cols)
+    dense = np.zeros((row_names.size, col_names.size))
     dense[row, col] = edges.weight
-    chosen_row, chosen_col = linear_sum_assignment(dense, maximize=True)
-    real = dense[chosen_row, chosen_col].nonzero()[0]
-    return rows.take(chosen_row.take(real)), cols.take(chosen_col.take(real))
+    row, col = linear_sum_assignment(dense, maximize=True)
+    real = dense[row, col].nonzero()[0]
+    return row_names.take(row.take(real)), col_names.take(col.take(real))
 
 
-def _compact(numbers: Indices) -> tuple[Indices, Indices]:
-    """The different numbers in order, and for each of `numbers` its place among them."""
-    is_used = np.zeros(int(numbers.max()) + 1, np.bool_)
+def _compact(numbers: Indices, *, count: int) -> Pairs:
+    """The different ones of `numbers`, all below `count`, in order, and for each of `numbers` its place among them."""
+    is_used = np.zeros(count, np.bool_)
     is_used[numbers] = True
-    return is_used.nonzero()[0], (is_used.cumsum() - 1).take(numbers)
+    names = is_used.nonzero()[0]
+    place = np.empty(count, np.intp)
+    place[names] = np.arange(names.size)
+    return names, place.take(numbers)

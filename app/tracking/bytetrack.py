@@ -21,13 +21,13 @@ _GRACE_S = 1e-6  # stamps are rounded
 
 
 class _Seen(NamedTuple):
-    """What of a frame takes part: `index` into its rows, `boxes` `(4, m)` as `centred`, label, score; `is_high` 0 or 1."""
+    """What of a frame takes part: `index` into its rows, `boxes` `(4, m)` as `centred`, label and score."""
 
     index: Indices
     boxes: Array
     label: NDArray[np.int32]
     score: NDArray[np.float32]
-    is_high: Indices
+    is_high: NDArray[np.bool_]
 
 
 class ByteTracker:
@@ -43,18 +43,12 @@ class ByteTracker:
 
     def __init__(self, parameters: TrackerParameters, *, epoch: int) -> None:
         self.epoch = epoch
-        self._parameters = knobs = parameters
+        self._parameters = parameters
         self._motion = BoxMotion(parameters)
         self._clock = StreamClock(restart_s=parameters.max_lost_s)
         self._tracks = TrackTable()
         self._next_id = epoch * IDS_PER_EPOCH + 1
-        self._oldest_s = 0.0  # no track was seen last before this
-        # By (is the score high) + 2 * (is the track confirmed). The first association outweighs the others, so that it
-        # comes out as if solved before them; the others share neither tracks nor detections.
-        self._min_iou = np.array([np.inf, knobs.min_iou_new, knobs.min_iou_low, knobs.min_iou_high])
-        self._priority = np.array([0.0, 1.0, 1.0, _BEFORE])
-        self._least_iou = float(self._min_iou.min())
-        self._min_new_score = max(knobs.high_score, knobs.min_new_score)
+        self._min_new_score = max(parameters.high_score, parameters.min_new_score)
 
     def update(self, detections: Detections) -> Tracks:
         """The detections, row by row as they came, with their ids; -1 where no confirmed track is behind one.
@@ -77,31 +71,35 @@ class ByteTracker:
         return Tracks(detections=detections, track_id=track_id)
 
     def _forget_lost(self) -> None:
-        tracks, limit_s = self._tracks, self._clock.now_s - self._parameters.max_lost_s - _GRACE_S
-        if self._oldest_s < limit_s:
-            tracks.keep(tracks.seen_s >= limit_s)
-            self._oldest_s = float(tracks.seen_s.min(initial=self._clock.now_s))
+        tracks = self._tracks
+        tracks.keep(tracks.seen_s >= self._clock.now_s - self._parameters.max_lost_s - _GRACE_S)
 
     def _seen(self, detections: Detections) -> _Seen:
         score, label, knobs = detections.score, detections.label, self._parameters
         boxes = centred(detections.xyxy.T.astype(np.float64))
         # A width is finite and positive only if both its corners are finite; a NaN compares false.
-        is_usable = (boxes[2:] > 0) & (boxes[2:] < np.inf)
-        index = (is_usable[0] & is_usable[1] & (score >= knobs.low_score)).nonzero()[0]
+        is_usable = boxes[2:] > 0
+        is_usable &= boxes[2:] < np.inf
+        is_used = score >= knobs.low_score
+        is_used &= is_usable[0]
+        is_used &= is_usable[1]
+        index = is_used.nonzero()[0]
         if index.size < score.size:
             boxes, score, label = boxes.take(index, axis=1), score.take(index), label.take(index)
-        return _Seen(index, boxes, label, score, (score >= knobs.high_score).astype(np.intp))
+        return _Seen(index, boxes, label, score, score >= knobs.high_score)
 
     def _associate(self, seen: _Seen) -> Pairs:
         """Matched rows of the table and indices into `seen`."""
         tracks = self._tracks
-        row, col, iou = overlaps(tracks.belief[:4], seen.boxes, min_iou=self._least_iou)
-        kind = seen.is_high.take(col)
-        kind[: row.searchsorted(tracks.confirmed)] += 2
-        is_possible = iou >= self._min_iou.take(kind)
+        boxes = np.concatenate([tracks.belief[:4], seen.boxes], axis=1)
+        row, col, iou = overlaps(boxes, split=len(tracks), min_iou=self._parameters.min_iou)
+        is_possible = iou >= self._parameters.min_iou
+        is_high = seen.is_high.take(col)
+        first_new = int(row.searchsorted(tracks.confirmed))
+        is_possible[first_new:] &= is_high[first_new:]
         if self._parameters.is_class_aware:
             is_possible &= tracks.label.take(row) == seen.label.take(col)
-        iou *= self._priority.take(kind)
+        np.multiply(iou[:first_new], _BEFORE, out=iou[:first_new], where=is_high[:first_new])
         edges = Edges(row, col, iou).take(is_possible.nonzero()[0])
         return best_matching(edges, rows=len(tracks), cols=seen.index.size)
 

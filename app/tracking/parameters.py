@@ -12,12 +12,8 @@ class TrackerParameters:
     Scores, all in [0, 1]: a detection of at least `high_score` takes part in the first association, one of at least
     `low_score` in the second, the rest is left alone. Only one of at least `min_new_score` begins a track.
 
-    Overlaps, in (0, 1]: `min_iou_high`, `min_iou_low` and `min_iou_new` are the least IoU of a match in the first
-    association, in the second, and with a track not yet confirmed.
-
-    Time: a track is kept `max_lost_s` seconds (>= 0) unseen, and a detection of the second association may continue it
-    while it is unseen for at most `max_weak_s` seconds (>= 0).
-    A track is confirmed, and gets its id, with its `min_hits`-th detection (>= 1); one that is missed before is forgotten.
+    `min_iou`, in (0, 1], is the least overlap of a match. A track is kept `max_lost_s` seconds (>= 0) unseen. It is
+    confirmed, and gets its id, with its `min_hits`-th detection (>= 1); one that is missed before is forgotten.
 
     `is_class_aware`: a detection continues only a track of its own label.
 
@@ -27,30 +23,25 @@ class TrackerParameters:
     velocities of a new track.
     """
 
-    high_score: float = 0.6
+    high_score: float = 0.5
     low_score: float = 0.1
-    min_new_score: float = 0.7
-    min_iou_high: float = 0.1
-    min_iou_low: float = 0.3
-    min_iou_new: float = 0.3
-    max_lost_s: float = 1.0
-    max_weak_s: float = 1.0
+    min_new_score: float = 0.6
+    min_iou: float = 0.2
+    max_lost_s: float = 2.0
     min_hits: int = 2
     is_class_aware: bool = True
     position_noise: float = 0.05
     size_noise: float = 0.08
-    position_drift: float = 1.0
-    size_drift: float = 0.2
+    position_drift: float = 0.3
+    size_drift: float = 0.1
     initial_speed: float = 2.0
     initial_growth: float = 0.3
 
     def __post_init__(self) -> None:
         for name in ("high_score", "low_score", "min_new_score"):
             _require(name, ok=0 <= getattr(self, name) <= 1, wanted="in [0, 1]")
-        for name in ("min_iou_high", "min_iou_low", "min_iou_new"):
-            _require(name, ok=0 < getattr(self, name) <= 1, wanted="in (0, 1]")
-        for name in ("max_lost_s", "max_weak_s"):
-            _require(name, ok=0 <= getattr(self, name) < float("inf"), wanted="a finite number of seconds, 0 or more")
+        _require("min_iou", ok=0 < self.min_iou <= 1, wanted="in (0, 1]")
+        _require("max_lost_s", ok=0 <= self.max_lost_s < float("inf"), wanted="a finite number of seconds, 0 or more")
         for name in [field.name for field in fields(self)][-6:]:
             _require(name, ok=0 < getattr(self, name) < float("inf"), wanted="a finite number above 0")
         _require("low_score", ok=self.low_score <= self.high_score, wanted="at most high_score")

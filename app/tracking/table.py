@@ -17,7 +17,6 @@ class TrackTable:
     """
 
     def __init__(self) -> None:
-        self.confirmed = 0
         self._hold(np.empty((_ROWS, 0)))
 
     def __len__(self) -> int:
@@ -27,6 +26,7 @@ class TrackTable:
         self._block = block
         self.belief: Belief = block[:BELIEF_ROWS]
         self.track_id, self.label, self.hits, self.seen_s = block[_ID], block[_LABEL], block[_HITS], block[_SEEN]
+        self.confirmed = int(np.count_nonzero(self.track_id > 0))
 
     def begin(self, belief: Belief, *, label: NDArray[np.int32], seen_s: float) -> None:
         """Begin unconfirmed tracks of which this is believed, seen once."""
@@ -42,6 +42,7 @@ class TrackTable:
         """Give ids from `next_id` on to the unconfirmed tracks with enough hits, oldest first; the id after them."""
         rows = (self.hits[self.confirmed :] >= min_hits).nonzero()[0] + self.confirmed
         self.track_id[rows] = np.arange(next_id, next_id + rows.size)
+        self.confirmed = int(np.count_nonzero(self.track_id > 0))
         return next_id + int(rows.size)
 
     def keep(self, wanted: NDArray[np.bool_]) -> None:
@@ -50,6 +51,5 @@ class TrackTable:
         Where unconfirmed tracks are forgotten as soon as a frame misses them, the older of those left has no fewer hits
         than the younger and is confirmed first: the tracks with ids stay in front.
         """
-        if not wanted.all():
+        if np.count_nonzero(wanted) < len(self):
             self._hold(self._block.compress(wanted, axis=1))
-        self.confirmed = int(np.count_nonzero(self.track_id > 0))

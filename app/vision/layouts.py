@@ -20,24 +20,27 @@ def identify(
     """Return the layout of the first output; a ModelError says what was found instead.
 
     `input_shape` is `(B, 3, H, W)` with the canvas's real size. `metadata["head"]` settles it where it names a `Head`;
-    then only the shape is checked. Counts tell YOLOv5 (three anchors per cell) from YOLOX (one).
+    then only the shape is checked. Counts tell YOLOv5 (three anchors per cell) from YOLOX (one); where they are free,
+    as in exports with dynamic sizes, the exporter's own metadata does.
     """
     task = metadata.get("task", "detect")
     if task != "detect":
         raise ModelError(f"this model is for {task}; only detection is served")
-    shape = output_shapes[0] if output_shapes else ()
-    possible = _possible(shape, input_shape=input_shape, metadata=metadata, n_labels=n_labels)
-    named = [head for head in possible if head == metadata.get("head")]
-    if len(named or possible) == 1:
-        return (named or possible)[0]
     found = f"outputs {_text(output_shapes)} for input {_text([input_shape])} and {n_labels} class names"
+    possible = _possible(output_shapes[0] if output_shapes else (), input_shape=input_shape, n_labels=n_labels)
+    if metadata.get("head") in set(Head):
+        possible = [head for head in possible if head == metadata["head"]]
+    elif len(possible) > 1:
+        possible = _by_metadata(possible, metadata)
+    if len(possible) == 1:
+        return possible[0]
     if not possible:
         raise ModelError(f"not the output of a YOLO that is served here: {found}")
     choices = " or ".join(possible)
-    raise ModelError(f'could be {choices}: {found}; write "head" into the card.json beside the model')
+    raise ModelError(f'could be {choices}: {found}; write "head": {{"kind": …}} into the card.json beside the model')
 
 
-def _possible(shape: Shape, *, input_shape: Shape, metadata: Mapping[str, str], n_labels: int | None) -> list[Head]:
+def _possible(shape: Shape, *, input_shape: Shape, n_labels: int | None) -> list[Head]:
     """Return every layout that the shape allows."""
     if len(shape) != 3:  # noqa: PLR2004 - (B, rows, columns)
         return []
@@ -45,17 +48,36 @@ def _possible(shape: Shape, *, input_shape: Shape, metadata: Mapping[str, str], 
     height_px, width_px = input_shape[2] or 0, input_shape[3] or 0
     cells = cell_counts(width_px, height_px)
     anchors = {3 * cells, 3 * cell_counts(width_px, height_px, strides=(*STRIDES, 64))}
-    if columns == 6 and _is_suppressed(metadata):  # noqa: PLR2004 - x1 y1 x2 y2 score class
-        return [Head.END_TO_END]
     heads = []
-    if rows is not None and rows > 4 and rows - 4 == (n_labels or rows - 4) and columns in {None, cells}:  # noqa: PLR2004
+    if _counts(rows, besides=4, n_labels=n_labels) and columns in {None, cells}:
         heads.append(Head.YOLOV8)
-    if columns is not None and columns > 5 and columns - 5 == (n_labels or columns - 5):  # noqa: PLR2004
-        heads += [Head.YOLOV5] if rows in anchors or rows is None else []
-        heads += [Head.YOLOX] if rows == cells or (rows is None and "stride" not in metadata) else []
-    if columns == 6 and rows not in {*anchors, cells}:  # noqa: PLR2004
+    if _counts(columns, besides=5, n_labels=n_labels):
+        heads += [Head.YOLOV5] if rows is None or rows in anchors else []
+        heads += [Head.YOLOX] if rows in {None, cells} else []
+    if columns in {None, 6}:
         heads.append(Head.END_TO_END)
     return heads
+
+
+def _counts(size: int | None, *, besides: int, n_labels: int | None) -> bool:
+    """Return whether a dimension may hold so many numbers and a score for each class."""
+    return size is None or (size > besides and n_labels in {None, size - besides})
+
+
+def _by_metadata(possible: Sequence[Head], metadata: Mapping[str, str]) -> list[Head]:
+    """Return those of several layouts that fit how the model was exported.
+
+    Ultralytics writes `task` and, for models that suppress their own boxes, `end2end` or `args`; YOLOv5 writes `stride`
+    and no task; YOLOX writes nothing. A dense layout whose counts match is no coincidence; six columns may be one.
+    """
+    if Head.END_TO_END in possible and _is_suppressed(metadata):
+        return [Head.END_TO_END]
+    dense: list[Head] = [head for head in possible if head is not Head.END_TO_END]
+    if "task" in metadata and Head.YOLOV8 in dense:
+        return [Head.YOLOV8]
+    if "stride" in metadata and Head.YOLOV5 in dense:
+        return [Head.YOLOV5]
+    return dense
 
 
 def _is_suppressed(metadata: Mapping[str, str]) -> bool:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from load_tests.camfarm.actor import LABEL_NAMES
 from ultralytics import YOLO
+
+from load_tests.camfarm.actor import LABEL_NAMES
 
 MAX_BYTES = 12 * 1024 * 1024
 NAME, VERSION = "street", "1.0.0"

@@ -8,6 +8,10 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
 
 HERE = Path(__file__).parent
+# A letterboxed 16:9 frame fills rows 91 to 325 of 416. The first epochs see a band about them, which takes a third less
+# time; the rest see the whole square, as the service feeds it.
+_CROPPED_SHARE = 0.65
+_ROWS_PX, _FIRST_TOPS_PX, _MIN_REST_PX = 288, (40, 88), 4
 
 
 def has_amx() -> bool:
@@ -50,7 +54,22 @@ class StreetTrainer(DetectionTrainer):
         return model.to(memory_format=layout)
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """The batch with float pixels in [0, 1], channels last."""
+        """The batch with float pixels in [0, 1], channels last; in the first epochs without most of the letterbox."""
         ready: dict[str, Any] = super().preprocess_batch(batch)
+        if self.epoch < _CROPPED_SHARE * self.epochs:
+            top = _FIRST_TOPS_PX[0] + int(torch.randint(_FIRST_TOPS_PX[1] - _FIRST_TOPS_PX[0], ()))
+            ready = _rows_only(ready, top_px=top, rows_px=_ROWS_PX)
         ready["img"] = ready["img"].contiguous(memory_format=torch.channels_last)
         return ready
+
+
+def _rows_only(batch: dict[str, Any], *, top_px: int, rows_px: int) -> dict[str, Any]:
+    """The batch cut to a band of rows; boxes are clipped to it, and dropped where less than 4 px remain."""
+    height = batch["img"].shape[2]
+    x, y, wide, high = batch["bboxes"].unbind(1)
+    y1 = ((y - high / 2) * height - top_px).clamp(0, rows_px)
+    y2 = ((y + high / 2) * height - top_px).clamp(0, rows_px)
+    kept = y2 - y1 >= _MIN_REST_PX
+    boxes = torch.stack([x, (y1 + y2) / 2 / rows_px, wide, (y2 - y1) / rows_px], dim=1)
+    cut = {"img": batch["img"][:, :, top_px : top_px + rows_px], "bboxes": boxes[kept]}
+    return {**batch, **cut, "cls": batch["cls"][kept], "batch_idx": batch["batch_idx"][kept]}

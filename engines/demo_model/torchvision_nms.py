@@ -36,7 +36,7 @@ import torchvision.ops.boxes  # noqa: E402
 
 
 def _assert_has_ops(*_: Any) -> None:
-    """torchvision's check for its C++ library, which is not there."""
+    """Torchvision's check for its C++ library, which is not there."""
 
 
 torchvision.extension._assert_has_ops = _assert_has_ops  # noqa: SLF001

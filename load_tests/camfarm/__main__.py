@@ -41,7 +41,7 @@ def truth_line(truth: FrameTruth) -> str:
 def _size(text: str) -> tuple[int, int]:
     """(width, height) of a text such as 1280x720; both even, as H.264 wants them."""
     width, _, height = text.partition("x")
-    if not (width.isdigit() and height.isdigit()) or int(width) % 2 or int(height) % 2 or int(width) < 160:  # noqa: PLR2004
+    if not (width.isdigit() and height.isdigit()) or int(width) % 2 or int(height) % 2 or int(width) < 160:
         message = f"{text!r} is no WIDTHxHEIGHT of even numbers from 160 px up"
         raise argparse.ArgumentTypeError(message)
     return int(width), int(height)

@@ -1,7 +1,7 @@
 """A pixel barcode of (stream, seq) in the frame's top left corner, with a checksum.
 
 Four rows of 24 cells: 64 payload bits and their CRC-32, whitened so that any payload has both shades. A cell is
-1/80 of the frame's width, so the code survives scaling (with the aspect kept) down to about 4 px a cell, JPEG and H.264.
+1/80 of the frame's width, so the code survives JPEG, H.264 and scaling (aspect kept) down to about 4 px a cell.
 """
 
 import zlib

@@ -8,14 +8,33 @@ from load_tests.camfarm.figure import Figure, Pose, Sheet, ellipse, limbs, ring
 from load_tests.camfarm.geometry import Array, Colour
 from load_tests.camfarm.lighting import Lighting
 
-_FRAME: tuple[Colour, ...] = ((200, 44, 40), (34, 96, 170), (240, 240, 236), (30, 30, 34), (60, 150, 90), (236, 160, 40))
-_JERSEY: tuple[Colour, ...] = ((236, 220, 60), (220, 70, 60), (70, 130, 200), (240, 240, 240), (60, 64, 72), (110, 190, 90))
+_FRAME: tuple[Colour, ...] = (
+    (200, 44, 40),
+    (34, 96, 170),
+    (240, 240, 236),
+    (30, 30, 34),
+    (60, 150, 90),
+    (236, 160, 40),
+)
+_JERSEY: tuple[Colour, ...] = (
+    (236, 220, 60),
+    (220, 70, 60),
+    (70, 130, 200),
+    (240, 240, 240),
+    (60, 64, 72),
+    (110, 190, 90),
+)
 _WHEEL_M = 0.36
 _FRONT, _REAR = np.array([0.55, _WHEEL_M]), np.array([-0.53, _WHEEL_M])
 _CRANK = np.array([-0.03, 0.32])
 _SEAT, _BAR = np.array([-0.24, 0.98]), np.array([0.40, 1.06])
 _HIP, _SHOULDER = np.array([-0.22, 1.05]), np.array([0.16, 1.52])
 _THIGH_M, _SHIN_M = 0.46, 0.48
+
+
+def _beside(point: Array, *, ahead: float, up: float) -> Array:
+    moved: Array = point + np.array([ahead, up])
+    return moved
 
 
 def _knee(foot: Array) -> Array:
@@ -61,7 +80,8 @@ class Bicycle:
         tall = np.array([0.0, 0.0, 1.7, 1.7]) * self.scale
         width = np.array([pose.heading[1], -pose.heading[0], 0.0]) * 0.12
         spots = flat + tall[:, None] * np.array([offset[0], offset[1], 0.0])
-        return np.concatenate([spots + width, spots - width]) + (pose.x_m, pose.y_m, 0.0)
+        cast: Array = np.concatenate([spots + width, spots - width]) + np.array([pose.x_m, pose.y_m, 0.0])
+        return cast
 
     def _wheels(self, turn: float) -> tuple[list[Array], list[Colour]]:
         polygons = [ring(*hub, outer=_WHEEL_M, inner=_WHEEL_M - 0.06) for hub in (_REAR, _FRONT)]
@@ -74,8 +94,12 @@ class Bicycle:
                 spokes_b.append(hub + reach)
         thin = limbs(np.array(spokes_a), np.array(spokes_b), radii=np.full((8, 2), 0.007))
         tubes = [(_REAR, _CRANK), (_REAR, _SEAT), (_CRANK, _SEAT), (_CRANK, np.array([0.36, 0.84]))]
-        tubes += [(np.array([-0.18, 0.82]), np.array([0.36, 0.86])), (_FRONT, _BAR), (_BAR, _BAR + (0.1, 0.02))]
-        tubes += [(_SEAT + (-0.12, 0.0), _SEAT + (0.12, 0.01))]
+        tubes += [
+            (np.array([-0.18, 0.82]), np.array([0.36, 0.86])),
+            (_FRONT, _BAR),
+            (_BAR, _beside(_BAR, ahead=0.1, up=0.02)),
+        ]
+        tubes += [(_beside(_SEAT, ahead=-0.12, up=0.0), _beside(_SEAT, ahead=0.12, up=0.01))]
         ends = np.array(tubes)
         radii = np.full((len(tubes), 2), 0.026)
         radii[-1] = 0.04
@@ -88,10 +112,14 @@ class Bicycle:
         for side in (np.pi, 0.0):
             foot = _CRANK + 0.17 * np.array([np.sin(turn + side), np.cos(turn + side)]) + (0.0, 0.04)
             knee = _knee(foot)
-            joints += [(_HIP, knee), (knee, foot), (foot + (-0.04, -0.02), foot + (0.16, -0.03))]
+            joints += [
+                (_HIP, knee),
+                (knee, foot),
+                (_beside(foot, ahead=-0.04, up=-0.02), _beside(foot, ahead=0.16, up=-0.03)),
+            ]
             radii += [(0.095, 0.07), (0.065, 0.045), (0.04, 0.035)]
         elbow = (_SHOULDER + _BAR) / 2 + (-0.02, -0.08)
-        joints += [(_HIP, _SHOULDER), (_SHOULDER, elbow), (elbow, _BAR + (0.04, 0.03))]
+        joints += [(_HIP, _SHOULDER), (_SHOULDER, elbow), (elbow, _beside(_BAR, ahead=0.04, up=0.03))]
         radii += [(0.12, 0.135), (0.06, 0.05), (0.045, 0.035)]
         ends = np.array(joints)
         limb = limbs(ends[:, 0], ends[:, 1], radii=np.array(radii))

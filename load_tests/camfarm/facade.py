@@ -79,7 +79,9 @@ class _House:
         scale = 0.36 * sheet.px_per_m / 22.0
         spot = (round((x1 + 0.3 - sheet.left_m) * sheet.px_per_m), round((-3.06 - sheet.top_m) * sheet.px_per_m))
         word = _SIGNS[rng.integers(len(_SIGNS))]
-        cv2.putText(sheet.pixels, word, spot, cv2.FONT_HERSHEY_SIMPLEX, scale, sign, max(1, round(scale * 2)), cv2.LINE_AA)
+        cv2.putText(
+            sheet.pixels, word, spot, cv2.FONT_HERSHEY_SIMPLEX, scale, sign, max(1, round(scale * 2)), cv2.LINE_AA
+        )
 
 
 def _bricks(house: _House, wall: Colour, top_m: float) -> None:

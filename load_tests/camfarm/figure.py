@@ -81,7 +81,8 @@ def limbs(starts: Array, ends: Array, *, radii: Array) -> Array:
     rim = _CAP_COS[None, :, None] * along[:, None, :] + _CAP_SIN[None, :, None] * across[:, None, :]
     centre = np.concatenate([np.repeat(ends[:, None], 4, axis=1), np.repeat(starts[:, None], 4, axis=1)], axis=1)
     radius = np.concatenate([np.repeat(radii[:, 1:], 4, axis=1), np.repeat(radii[:, :1], 4, axis=1)], axis=1)
-    return centre + rim * radius[:, :, None]
+    corners: Array = centre + rim * radius[:, :, None]
+    return corners
 
 
 @cache
@@ -95,10 +96,12 @@ def circle(corners: int) -> Array:
 
 def ellipse(x: float, y: float, *, rx: float, ry: float, corners: int = 14) -> Array:
     """An ellipse as a polygon (corners, 2)."""
-    return circle(corners) * (rx, ry) + (x, y)
+    points: Array = circle(corners) * (rx, ry) + np.array([x, y])
+    return points
 
 
 def ring(x: float, y: float, *, outer: float, inner: float, corners: int = 20) -> Array:
     """A ring as one polygon with a slit, (2 * corners + 2, 2), so that what lies behind shows through."""
     closed = np.concatenate([circle(corners), circle(corners)[:1]])
-    return np.concatenate([closed * outer, closed[::-1] * inner]) + (x, y)
+    points: Array = np.concatenate([closed * outer, closed[::-1] * inner]) + np.array([x, y])
+    return points

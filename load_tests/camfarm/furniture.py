@@ -11,7 +11,7 @@ from load_tests.camfarm.lighting import Lighting
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Furniture:
-    """A standing thing: where it stands and what is drawn; `shadow` are ground points (k, 3), lamps light the pavement."""
+    """A standing thing: where it stands and what is drawn; `shadow` are ground points (k, 3); lamps light up."""
 
     x_m: float
     y_m: float
@@ -52,7 +52,9 @@ def _column(rng: np.random.Generator, light: Lighting) -> Sheet:
         sheets.append(np.array([(x0, z0), (x0 + 0.78, z0), (x0 + 0.78, z0 + 1.0), (x0, z0 + 1.0)]))
         red, green, blue = (int(part) for part in rng.integers(60, 240, 3))
         colours.append(light.paint((red, green, blue)))
-        sheets.append(np.array([(x0 + 0.1, z0 + 0.6), (x0 + 0.68, z0 + 0.6), (x0 + 0.68, z0 + 0.75), (x0 + 0.1, z0 + 0.75)]))
+        sheets.append(
+            np.array([(x0 + 0.1, z0 + 0.6), (x0 + 0.68, z0 + 0.6), (x0 + 0.68, z0 + 0.75), (x0 + 0.1, z0 + 0.75)])
+        )
         colours.append(light.paint((245, 242, 230)))
     return Sheet([*sheets, shade], [*colours, light.paint((92, 98, 90))], [True, True] + [False] * 5)
 
@@ -85,7 +87,7 @@ def _tree(rng: np.random.Generator, light: Lighting) -> Sheet:
 def _place(sheet: Sheet, light: Lighting, *, x_m: float, y_m: float, reach_m: float, wide_m: float) -> Furniture:
     foot = np.column_stack([circle(12) * (0.18, 0.12), np.zeros(12)])
     head = foot * (wide_m / 0.18) + np.array([light.shadow_xy[0], light.shadow_xy[1], 0.0]) * reach_m
-    shadow = np.concatenate([foot, head]) + (x_m, y_m, 0.0)
+    shadow = np.concatenate([foot, head]) + np.array([x_m, y_m, 0.0])
     return Furniture(x_m=x_m, y_m=y_m, figure=sheet.stand(x_m, y_m, right=facing(x_m, y_m)), shadow=shadow)
 
 
@@ -94,7 +96,10 @@ def furniture(seed: int, light: Lighting) -> list[Furniture]:
     rng = np.random.default_rng([seed, 401])
     start = float(rng.uniform(-6, 6))
     lamp = _lamp_post(light)
-    found = [replace(_place(lamp, light, x_m=start + step, y_m=20.1, reach_m=2.5, wide_m=0.1), is_lamp=True) for step in (-24.0, -8.0, 8.0, 24.0)]
+    found = [
+        replace(_place(lamp, light, x_m=start + step, y_m=20.1, reach_m=2.5, wide_m=0.1), is_lamp=True)
+        for step in (-24.0, -8.0, 8.0, 24.0)
+    ]
     if rng.random() < 0.5:
         found.append(_place(lamp, light, x_m=float(rng.uniform(-4, 4)), y_m=10.9, reach_m=2.5, wide_m=0.1))
     for step in range(-3, 4):
@@ -103,7 +108,11 @@ def furniture(seed: int, light: Lighting) -> list[Furniture]:
             found.append(_place(_tree(rng, light), light, x_m=x, y_m=20.15, reach_m=3.0, wide_m=1.1))
     for y in (10.9, 20.1):
         if rng.random() < 0.6:
-            found.append(_place(_sign_post(rng, light), light, x_m=float(rng.uniform(-7, 7)), y_m=y, reach_m=2.3, wide_m=0.12))
+            found.append(
+                _place(_sign_post(rng, light), light, x_m=float(rng.uniform(-7, 7)), y_m=y, reach_m=2.3, wide_m=0.12)
+            )
     if rng.random() < 0.35:
-        found.append(_place(_column(rng, light), light, x_m=float(rng.uniform(-10, 10)), y_m=20.6, reach_m=2.0, wide_m=0.5))
+        found.append(
+            _place(_column(rng, light), light, x_m=float(rng.uniform(-10, 10)), y_m=20.6, reach_m=2.0, wide_m=0.5)
+        )
     return found

@@ -54,7 +54,8 @@ class Lens:
         rotation = np.array([right, down, forward])
         focal = self.focal_px
         camera = np.array([[focal, 0, self.width_px / 2], [0, focal, self.height_px / 2], [0, 0, 1.0]])
-        return camera @ np.hstack([rotation, -(rotation @ self.eye)[:, None]])
+        matrix: Array = camera @ np.hstack([rotation, -(rotation @ self.eye)[:, None]])
+        return matrix
 
     def project(self, points: Array) -> tuple[Array, Array]:
         """Pixels (n, 2) and depths in metres (n,) of world points (n, 3); depths <= 0 lie behind the camera."""

@@ -37,7 +37,9 @@ class Canvas:
 
     def disc(self, x: float, y: float, *, radius_m: float, colour: Colour) -> None:
         """Fill a disc given in metres."""
-        cv2.circle(self.pixels, self._px(x, y), max(1, round(radius_m * self.px_per_m)), colour, cv2.FILLED, cv2.LINE_AA)
+        cv2.circle(
+            self.pixels, self._px(x, y), max(1, round(radius_m * self.px_per_m)), colour, cv2.FILLED, cv2.LINE_AA
+        )
 
     def _px(self, x: float, y: float) -> tuple[int, int]:
         return round((x - self.left_m) * self.px_per_m), round((y - self.top_m) * self.px_per_m)
@@ -54,7 +56,9 @@ def canvas(left_m: float, right_m: float, *, top_m: float, bottom_m: float, px_p
     return Canvas(pixels=np.zeros(size, np.uint8), left_m=left_m, top_m=top_m, px_per_m=px_per_m)
 
 
-def mottle(pixels: npt.NDArray[np.uint8], rng: np.random.Generator, *, strength: float, grains: tuple[int, int]) -> None:
+def mottle(
+    pixels: npt.NDArray[np.uint8], rng: np.random.Generator, *, strength: float, grains: tuple[int, int]
+) -> None:
     """Vary the brightness in place with cloudy noise of `grains` (rows, columns) coarse cells."""
     if pixels.size == 0:
         return
@@ -122,7 +126,13 @@ def _lamp_light(sheet: Canvas, lamps_x_m: list[float]) -> None:
 
 
 def ground(
-    seed: int, light: Lighting, *, span_m: tuple[float, float], crossing_x_m: float, lamps_x_m: list[float], px_per_m: float
+    seed: int,
+    light: Lighting,
+    *,
+    span_m: tuple[float, float],
+    crossing_x_m: float,
+    lamps_x_m: list[float],
+    px_per_m: float,
 ) -> Canvas:
     """The ground between `span_m` (left, right) as a picture; y grows down the rows."""
     rng = np.random.default_rng([seed, 701])

@@ -108,4 +108,5 @@ class MeshPen:
 def inset(quad: Array, share: float) -> Array:
     """A quad (4, 3) shrunk towards its centre by a share of its size."""
     centre = quad.mean(axis=0)
-    return centre + (quad - centre) * (1 - share)
+    smaller: Array = centre + (quad - centre) * (1 - share)
+    return smaller

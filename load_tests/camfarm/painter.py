@@ -29,6 +29,13 @@ class Shot:
     captured_at_s: float
 
 
+def paint(rgb: npt.NDArray[np.uint8], sighting: Sighting) -> None:
+    """Draw one thing in place, its polygons in their order."""
+    fixed = np.rint((sighting.points_px - 0.5) * (1 << _SHIFT)).astype(np.int32)
+    for polygon, colour in zip(sighting.polygons(fixed), sighting.colours, strict=True):
+        cv2.fillPoly(rgb, [polygon], colour, cv2.LINE_AA, _SHIFT)
+
+
 class Painter:
     """Draws one scene for one camera; holds what does not change from frame to frame."""
 
@@ -48,7 +55,7 @@ class Painter:
         rgb = self._street.lit.copy()
         self._shadows(rgb, seen)
         for sighting in seen:
-            self._draw(rgb, sighting)
+            paint(rgb, sighting)
             if self._scene.light.is_dusk:
                 self._headlights(rgb, sighting)
         self._sensor.expose(rgb, seq=seq)
@@ -64,11 +71,6 @@ class Painter:
                 points, depth = self._lens.project(ground)
                 if float(depth.min()) > 1.0:
                     cast_shadow(rgb, self._street, points_px=points)
-
-    def _draw(self, rgb: npt.NDArray[np.uint8], sighting: Sighting) -> None:
-        fixed = np.rint((sighting.points_px - 0.5) * (1 << _SHIFT)).astype(np.int32)
-        for polygon, colour in zip(sighting.polygons(fixed), sighting.colours, strict=True):
-            cv2.fillPoly(rgb, [polygon], colour, cv2.LINE_AA, _SHIFT)
 
     def _headlights(self, rgb: npt.NDArray[np.uint8], sighting: Sighting) -> None:
         """Add the glow of a vehicle's lamps over what is behind it; nothing for others."""

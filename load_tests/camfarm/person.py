@@ -55,7 +55,8 @@ class Person:
         """A long oval from the feet to where the head's shadow falls."""
         foot = np.column_stack([circle(10) * (0.26, 0.16), np.zeros(10)])
         head = foot * 0.7 + np.array([offset[0], offset[1], 0.0]) * self.height_m
-        return np.concatenate([foot, head]) + (pose.x_m, pose.y_m, 0.0)
+        spots: Array = np.concatenate([foot, head]) + np.array([pose.x_m, pose.y_m, 0.0])
+        return spots
 
     def _sheet(self, phase: float, *, swing: float, side: float) -> Sheet:
         h, wide = self.height_m, self.girth
@@ -79,7 +80,7 @@ class Person:
             start = np.array([(0.105 * (1 - 0.75 * abs(side))) * h * wide * (1 if arm else -1), shoulder - 0.02 * h])
             elbow = start + 0.17 * h * np.array([np.sin(lift) * side + 0.12 * (1 if arm else -1), -np.cos(lift)])
             hand = elbow + 0.15 * h * np.array([np.sin(lift + 0.35) * side, -np.cos(lift + 0.2)])
-            joints += [(start, elbow), (elbow, hand), (hand, hand + (0.0, -0.02 * h))]
+            joints += [(start, elbow), (elbow, hand), (hand, hand - np.array([0.0, 0.02 * h]))]
             radii += [(0.034, 0.027), (0.026, 0.02), (0.022, 0.02)]
         ends = np.array(joints)
         limb = limbs(ends[:, 0], ends[:, 1], radii=np.array(radii) * h * (0.6 + 0.4 * wide))
@@ -108,7 +109,20 @@ class Person:
         neck = np.array([(-0.025, 0.80), (0.025, 0.80), (0.025, 0.87), (-0.025, 0.87)]) * h
         head = ellipse(nose, 0.915 * h, rx=0.053 * h, ry=0.07 * h)
         hair = ellipse(-nose, 0.94 * h, rx=0.055 * h, ry=0.056 * h)
-        polygons = [limb[6], limb[7], limb[8], limb[0], limb[1], limb[2], limb[3], limb[4], limb[5], torso, shaded, neck]
+        polygons = [
+            limb[6],
+            limb[7],
+            limb[8],
+            limb[0],
+            limb[1],
+            limb[2],
+            limb[3],
+            limb[4],
+            limb[5],
+            torso,
+            shaded,
+            neck,
+        ]
         colours = [self.top_dark, self.top_dark, self.skin, self.legs_dark, self.legs_dark, self.shoes]
         colours += [self.legs, self.legs, self.shoes, self.top, self.top_dark, self.skin]
         outline = [True] * 10 + [False, True]
@@ -117,7 +131,14 @@ class Person:
             polygons.append(ellipse(x, 0.68 * h, rx=0.075 * h, ry=0.12 * h, corners=10))
             colours.append(self.bag)
             outline.append(True)
-        polygons += [limb[9], limb[10], limb[11], hair, head, ellipse(-nose * 1.5, 0.955 * h, rx=0.05 * h, ry=0.036 * h)]
+        polygons += [
+            limb[9],
+            limb[10],
+            limb[11],
+            hair,
+            head,
+            ellipse(-nose * 1.5, 0.955 * h, rx=0.05 * h, ry=0.036 * h),
+        ]
         colours += [self.top, self.top, self.skin, self.hair, self.skin, self.hair]
         outline += [True, True, True, True, True, False]
         return Sheet(polygons, colours, outline)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import tan
 
 import numpy as np
@@ -13,7 +14,12 @@ from load_tests.camfarm.geometry import Array, Colour, Lens
 from load_tests.camfarm.scene import Scene
 
 _NEAREST_M = 1.0
-_MARGIN_M = {Label.PERSON: 2.0, Label.BICYCLE: 2.5, Label.CAR: 8.0, Label.TRUCK: 8.0}  # more than half a body, seen aslant
+_MARGIN_M = {
+    Label.PERSON: 2.0,
+    Label.BICYCLE: 2.5,
+    Label.CAR: 8.0,
+    Label.TRUCK: 8.0,
+}  # more than half a body, seen aslant
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +36,7 @@ class Sighting:
 
     def polygons(self, points: npt.NDArray[np.int32]) -> list[npt.NDArray[np.int32]]:
         """Any array aligned with `points_px`, cut into its polygons."""
-        return np.split(points, self.stops[:-1])
+        return [points[begin:end] for begin, end in pairwise((0, *self.stops))]
 
 
 def _sighting(figure: Figure, lens: Lens, *, actor: Actor | None, pose: Pose | None) -> Sighting | None:

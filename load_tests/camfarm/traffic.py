@@ -1,7 +1,7 @@
 """Who is on the street at which time: endless, repeatable streams of actors."""
 
-from collections.abc import Iterator
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import floor
@@ -21,6 +21,12 @@ _IN_VIEW_M = 24.0  # length of street that a camera sees, roughly
 _IDENTITIES_PER_STREAM = 1_000_000
 _WALK_UP_S = 90.0  # longer than the slowest walk from the end of the street to the crossing
 _DECADE_S = 10.0
+_MAKERS: dict[Label, Callable[[np.random.Generator, Lighting], Body]] = {
+    Label.PERSON: person,
+    Label.BICYCLE: bicycle,
+    Label.CAR: car,
+    Label.TRUCK: truck,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +76,7 @@ class _UnseenBody:
 
     @cached_property
     def _body(self) -> Body:
-        makers = {Label.PERSON: person, Label.BICYCLE: bicycle, Label.CAR: car, Label.TRUCK: truck}
-        return makers[self._label](np.random.default_rng(self._seed), self._light)
+        return _MAKERS[self._label](np.random.default_rng(self._seed), self._light)
 
     def figure(self, pose: Pose, eye: Array) -> Figure:
         """The body's figure."""

@@ -19,7 +19,14 @@ _PAINT: tuple[Colour, ...] = (
     (128, 30, 48),
     (110, 150, 186),
 )
-_CARGO: tuple[Colour, ...] = ((238, 238, 234), (208, 180, 60), (60, 100, 160), (190, 70, 50), (120, 150, 120), (210, 204, 190))
+_CARGO: tuple[Colour, ...] = (
+    (238, 238, 234),
+    (208, 180, 60),
+    (60, 100, 160),
+    (190, 70, 50),
+    (120, 150, 120),
+    (210, 204, 190),
+)
 _GLASS: Colour = (52, 66, 80)
 _GLINT: Colour = (112, 132, 150)
 _RUBBER: Colour = (24, 24, 26)
@@ -85,7 +92,9 @@ def car(rng: np.random.Generator, light: Lighting) -> Mesh:
                      (nose - 0.14, 0.76), (nose + 0.02, 0.56), (nose, 0.28)])  # fmt: skip
     _shell(pen, body, halves=np.full(len(body), half), colour=paint)
     pen.both_sides(body, paint, half_widths=np.full(len(body), half), layer=1)
-    cabin = np.array([(tail + boot - 0.04, 0.97), (tail + boot + slope, roof), (nose - 2.05, roof), (nose - 1.18, 0.95)])
+    cabin = np.array(
+        [(tail + boot - 0.04, 0.97), (tail + boot + slope, roof), (nose - 2.05, roof), (nose - 1.18, 0.95)]
+    )
     halves = np.array([half * 0.97, half * 0.80, half * 0.80, half * 0.97])
     panes = _shell(pen, cabin, halves=halves, colour=paint)
     pen.both_sides(cabin, paint, half_widths=halves, layer=1)
@@ -98,7 +107,12 @@ def car(rng: np.random.Generator, light: Lighting) -> Mesh:
     for x in (tail + 0.80, nose - 0.88):
         _wheel(pen, x, radius=0.33, half=half)
         _wheel_again(pen, x, radius=0.33, half=half)
-    corners = [(x, y, z) for z, inside in ((0.0, 0.0), (roof * 0.9, 0.9)) for x in (tail + inside, nose - inside) for y in (half, -half)]
+    corners = [
+        (x, y, z)
+        for z, inside in ((0.0, 0.0), (roof * 0.9, 0.9))
+        for x in (tail + inside, nose - inside)
+        for y in (half, -half)
+    ]
     return pen.mesh(np.array(corners))
 
 
@@ -145,7 +159,9 @@ def truck(rng: np.random.Generator, light: Lighting) -> Mesh:
     pen.both_sides(load, cargo, half_widths=np.full(4, half), layer=1)
     chassis = np.array([(tail + 0.1, 0.48), (tail + 0.1, 0.97), (nose - 1.7, 0.97), (nose - 1.7, 0.48)])
     pen.both_sides(chassis, (46, 46, 50), half_widths=np.full(4, half * 0.96), layer=1)
-    pen.face(_quad(chassis[0], chassis[1], half_a=half * 0.9, half_b=half * 0.9), (40, 40, 44), outward=(-1.0, 0.0, 0.0))
+    pen.face(
+        _quad(chassis[0], chassis[1], half_a=half * 0.9, half_b=half * 0.9), (40, 40, 44), outward=(-1.0, 0.0, 0.0)
+    )
     cabin = np.array([(nose - 1.88, 0.42), (nose - 1.88, cab), (nose - 0.35, cab), (nose - 0.02, 1.45), (nose, 0.40)])
     panes = _shell(pen, cabin, halves=np.full(5, half * 0.97), colour=paint)
     pen.both_sides(cabin, paint, half_widths=np.full(5, half * 0.97), layer=1)
@@ -177,8 +193,15 @@ def _truck_load(pen: MeshPen, load: Array, *, stripe: Colour, half: float, is_ta
         z0, z1 = floor + 0.45 * (top - floor), floor + 0.72 * (top - floor)
         band = np.array([(tail + 0.3, z0), (tail + 0.7, z1), (front - 0.3, z1), (front - 0.7, z0)])
         pen.both_sides(band, stripe, half_widths=sides, layer=2)
-        sign = np.array([(tail + 1.4, z0 + 0.12), (tail + 1.4, z1 - 0.12), (front - 1.6, z1 - 0.12), (front - 1.6, z0 + 0.12)])
+        sign = np.array(
+            [(tail + 1.4, z0 + 0.12), (tail + 1.4, z1 - 0.12), (front - 1.6, z1 - 0.12), (front - 1.6, z0 + 0.12)]
+        )
         pen.both_sides(sign, (240, 240, 236), half_widths=sides, layer=3)
     for y in (-0.02, 0.0):
-        seam = [(tail - 0.01, y, floor), (tail - 0.01, y, top), (tail - 0.01, y + 0.03, top), (tail - 0.01, y + 0.03, floor)]
+        seam = [
+            (tail - 0.01, y, floor),
+            (tail - 0.01, y, top),
+            (tail - 0.01, y + 0.03, top),
+            (tail - 0.01, y + 0.03, floor),
+        ]
         pen.face(seam, (80, 80, 84), outward=(-1.0, 0.0, 0.0), layer=2)

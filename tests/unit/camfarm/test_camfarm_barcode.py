@@ -37,7 +37,9 @@ def decoded_video(data: bytes) -> Iterator[Pixels]:
             yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
 
 
-@pytest.mark.parametrize(("stream", "seq"), [(0, 0), (1, 2), (LARGEST, LARGEST), (0xAAAAAAAA, 0x55555555), (7, 123_456)])
+@pytest.mark.parametrize(
+    ("stream", "seq"), [(0, 0), (1, 2), (LARGEST, LARGEST), (0xAAAAAAAA, 0x55555555), (7, 123_456)]
+)
 def test_code_is_read_back(stream: int, seq: int) -> None:
     assert barcode.decode(make_rgb(stream=stream, seq=seq)) == (stream, seq)
 
@@ -51,7 +53,9 @@ def test_code_survives_jpeg_at_quality_60_at_any_size(size_px: tuple[int, int]) 
 @pytest.mark.parametrize("interpolation", [cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_NEAREST])
 def test_code_survives_jpeg_and_scaling_to_half(interpolation: int) -> None:
     for seq in range(40):
-        half = cv2.resize(through_jpeg(make_rgb(seq=seq, seed=seq), quality=60), (320, 180), interpolation=interpolation)
+        half = cv2.resize(
+            through_jpeg(make_rgb(seq=seq, seed=seq), quality=60), (320, 180), interpolation=interpolation
+        )
         assert barcode.decode(np.asarray(half, np.uint8)) == (5, seq)
 
 
@@ -63,9 +67,13 @@ def test_code_survives_jpeg_decoded_at_half_size() -> None:
 
 
 @pytest.mark.parametrize(("crf", "preset"), [(23, "veryfast"), (32, "ultrafast")])
-def test_code_survives_h264_and_scaling_to_half(tmp_path_factory: pytest.TempPathFactory, crf: int, preset: str) -> None:
+def test_code_survives_h264_and_scaling_to_half(
+    tmp_path_factory: pytest.TempPathFactory, crf: int, preset: str
+) -> None:
     path = tmp_path_factory.mktemp("video") / "clip.mp4"
-    shots = render(Scene(seed=3), Camera(width_px=640, height_px=360, fps=25.0, stream=900), frames=20, first_seq=65_530)
+    shots = render(
+        Scene(seed=3), Camera(width_px=640, height_px=360, fps=25.0, stream=900), frames=20, first_seq=65_530
+    )
     assert write_mp4(path, shots, 25.0, crf=crf, preset=preset) == 20
     frames = list(decoded_video(path.read_bytes()))
     halves = [np.asarray(cv2.resize(frame, (320, 180), interpolation=cv2.INTER_AREA), np.uint8) for frame in frames]

@@ -1,5 +1,7 @@
 """Degraded truth: repeatable, and wrong in the ways and amounts asked for."""
 
+from functools import cache
+
 import numpy as np
 
 from load_tests.camfarm import Camera, Faults, NoisyDetections, Scene, degraded, truth_only
@@ -9,6 +11,7 @@ CAMERA = Camera(width_px=640, height_px=360, fps=2.0)
 PERFECT = Faults(jitter=0.0, miss_rate=0.0, min_visibility=0.0, false_positives=0.0)
 
 
+@cache
 def make_truths(*, frames: int = 30, density: float = 15.0) -> list[FrameTruth]:
     """Truth of one busy street."""
     return list(truth_only(Scene(seed=6, density=density), CAMERA, frames=frames))
@@ -25,13 +28,17 @@ def test_same_seed_gives_the_same_detections_and_another_others() -> None:
     for a, b in zip(one, two, strict=True):
         np.testing.assert_array_equal(a.xyxy, b.xyxy)
         np.testing.assert_array_equal(a.score, b.score)
-    assert any(a.xyxy.shape != b.xyxy.shape or not np.array_equal(a.xyxy, b.xyxy) for a, b in zip(one, other, strict=True))
+    assert any(
+        a.xyxy.shape != b.xyxy.shape or not np.array_equal(a.xyxy, b.xyxy) for a, b in zip(one, other, strict=True)
+    )
 
 
 def test_types_ranges_and_order() -> None:
     for noisy in make_noisy(make_truths()):
         assert (noisy.xyxy.dtype, noisy.score.dtype, noisy.label.dtype) == (np.float32, np.float32, np.int32)
-        assert np.all((noisy.xyxy[:, 2:] > noisy.xyxy[:, :2]) & (noisy.xyxy[:, 2:] <= (640, 360)) & (noisy.xyxy[:, :2] >= 0))
+        assert np.all(
+            (noisy.xyxy[:, 2:] > noisy.xyxy[:, :2]) & (noisy.xyxy[:, 2:] <= (640, 360)) & (noisy.xyxy[:, :2] >= 0)
+        )
         assert np.all((noisy.score > 0) & (noisy.score < 1) & (np.diff(noisy.score, prepend=1.0) <= 0))
 
 

@@ -12,7 +12,7 @@ from engines.random_yolo import yolov8n_shaped
 from engines.tiny_yolo import tiny_yolo
 
 
-def multiply_adds(model):
+def multiply_adds(model: onnx.ModelProto):
     """Multiplications of all convolutions for one picture."""
     inferred = onnx.shape_inference.infer_shapes(model)
     shapes = {
@@ -26,7 +26,7 @@ def multiply_adds(model):
     )
 
 
-def test_the_random_network_has_the_size_of_yolov8n():
+def test_the_random_network_has_the_size_of_yolov8n() -> None:
     model = yolov8n_shaped(batch=1)
     parameters = sum(int(np.prod(weight.dims)) for weight in model.graph.initializer)
     assert parameters == pytest.approx(3.15e6, rel=0.03)
@@ -35,11 +35,11 @@ def test_the_random_network_has_the_size_of_yolov8n():
 
 
 @pytest.mark.parametrize("head", Head)
-def test_the_same_seed_gives_the_same_network(head):
+def test_the_same_seed_gives_the_same_network(head: Head) -> None:
     assert tiny_yolo(head, seed=3) == tiny_yolo(head, seed=3)
     assert tiny_yolo(head, seed=3) != tiny_yolo(head, seed=4)
 
 
-def test_openvino_comes_without_its_converter_and_telemetry():
+def test_openvino_comes_without_its_converter_and_telemetry() -> None:
     assert engines.openvino_engine.ov.__version__
     assert not [name for name in sys.modules if name.startswith(("openvino_telemetry", "openvino.tools.ovc."))]

@@ -3,6 +3,7 @@
 import io
 import resource
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -67,34 +68,34 @@ def peak_bytes() -> int:
     ],
     ids=["jpeg_65500", "png_900_mpx", "webp_lossless", "webp_animated", "webp_2_to_48", "scans", "large_scans"],
 )
-def test_a_bomb_is_refused_at_once_and_without_memory(make):
+def test_a_bomb_is_refused_at_once_and_without_memory(make: Callable[[], bytes]) -> None:
     data = make()
-    before_bytes, start_s = peak_bytes(), time.perf_counter()
+    before_bytes, start_s = peak_bytes(), time.thread_time()
     assert error_of(data) is TooLargeError
-    assert time.perf_counter() - start_s < 0.2
+    assert time.thread_time() - start_s < 0.1
     assert peak_bytes() - before_bytes < 20_000_000
 
 
-def test_the_most_that_the_limits_let_through_takes_less_than_a_second():
+def test_the_most_that_the_limits_let_through_takes_less_than_a_second() -> None:
     worst = many_scans(86, size_px=2500)
     assert 0.95 < probe(worst).n_scans * 2500 * 2500 / DecodeLimits().max_scan_pixels <= 1
-    start_s = time.perf_counter()
+    start_s = time.thread_time()
     assert error_of(worst) in (None, UndecodableError)
-    assert time.perf_counter() - start_s < 1
+    assert time.thread_time() - start_s < 1
 
 
-def test_deep_pixels_count_by_their_bytes():
+def test_deep_pixels_count_by_their_bytes() -> None:
     data = png(width_px=6000, height_px=6000, rows=b"", depth=16, colour=6)
     assert error_of(data) is TooLargeError
     assert error_of(data, limits=DecodeLimits(max_decoded_bytes=400_000_000)) is UndecodableError
 
 
-def test_a_normal_progressive_jpeg_passes():
+def test_a_normal_progressive_jpeg_passes() -> None:
     assert decoded(encoded(RGB, "JPEG", progressive=True)).rgb.shape == (48, 64, 3)
     assert probe(encoded(RGB, "JPEG", progressive=True)).n_scans == 10
 
 
-def test_a_small_file_of_large_size_is_decoded_within_its_own_pixels():
+def test_a_small_file_of_large_size_is_decoded_within_its_own_pixels() -> None:
     data = simplejpeg.encode_jpeg(np.zeros((7000, 7000, 3), np.uint8), quality=50, colorsubsampling="420")
     frame = decoded(data)
     assert frame.rgb.shape == (875, 875, 3)
@@ -102,11 +103,11 @@ def test_a_small_file_of_large_size_is_decoded_within_its_own_pixels():
 
 
 @pytest.mark.parametrize("size", [(0, 48), (64, 0)])
-def test_a_size_of_zero_is_undecodable(size):
+def test_a_size_of_zero_is_undecodable(size: tuple[int, int]) -> None:
     assert error_of(jpeg_of(*size)) is UndecodableError
 
 
-def test_limits_are_the_callers_to_set():
+def test_limits_are_the_callers_to_set() -> None:
     data = encoded(RGB, "PNG")
     assert error_of(data, limits=DecodeLimits(max_pixels=64 * 48)) is None
     assert error_of(data, limits=DecodeLimits(max_pixels=64 * 48 - 1)) is TooLargeError

@@ -1,8 +1,8 @@
 """Whatever the bytes, a picture or a SightlineError: nothing else, and no crash."""
 
+import contextlib
 import zlib
 
-import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -46,7 +46,9 @@ def with_true_crcs(data: bytes) -> bytes:
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(SEEDS), st.lists(st.tuples(POSITION, st.integers(0, 7)), min_size=1, max_size=6), POSITION)
 @example(SEEDS[0], [(0.0, 0)], 0.5)
-def test_flipped_bits_and_cuts_end_in_a_picture_or_a_typed_error(data, flips, cut):
+def test_flipped_bits_and_cuts_end_in_a_picture_or_a_typed_error(
+    data: bytes, flips: list[tuple[float, int]], cut: float
+) -> None:
     damaged = flipped(data, flips)
     assert error_of(damaged) is None or issubclass(error_of(damaged), SightlineError)
     assert issubclass(error_of(data[: int(cut * len(data))]), SightlineError)
@@ -54,7 +56,7 @@ def test_flipped_bits_and_cuts_end_in_a_picture_or_a_typed_error(data, flips, cu
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from([SEEDS[5], SEEDS[6]]), st.lists(st.tuples(POSITION, st.integers(0, 7)), min_size=1, max_size=4))
-def test_a_damaged_png_with_true_checksums_is_no_exception(data, flips):
+def test_a_damaged_png_with_true_checksums_is_no_exception(data: bytes, flips: list[tuple[float, int]]) -> None:
     damaged = with_true_crcs(flipped(data, flips))
     assert error_of(damaged) is None or issubclass(error_of(damaged), SightlineError)
 
@@ -63,8 +65,6 @@ def test_a_damaged_png_with_true_checksums_is_no_exception(data, flips):
 @given(
     st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\x00\x01\x00\x00WEBP", b""]), st.binary(max_size=400)
 )
-def test_any_bytes_behind_a_magic_are_answered(magic, tail):
-    data = magic + tail
-    with pytest.raises(SightlineError):
-        probe(data)
-        raise SightlineError("a header by chance")
+def test_any_bytes_behind_a_magic_are_answered(magic: bytes, tail: bytes) -> None:
+    with contextlib.suppress(SightlineError):
+        probe(magic + tail)
