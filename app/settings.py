@@ -1,7 +1,7 @@
 """Every knob in one place: the parameters that lie beside the code they turn, gathered and checked."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, with_config
 
@@ -10,14 +10,17 @@ from app.pipeline.decoder import DecoderParameters
 from app.policy.batching import BatchLimits
 from app.tracking.parameters import TrackerParameters
 from app.vision.postprocess import Thresholds
-from app.vision.steps import Clahe, MaxSide, When
+from app.vision.steps import Clahe, Grey, MaxSide, When
 
 ROOT = Path(__file__).resolve().parent.parent
 """Where relative paths of the configuration start."""
 
 _STRICT = ConfigDict(extra="forbid")
-for _knobs in (DecodeLimits, DecoderParameters, BatchLimits, TrackerParameters, Thresholds, Clahe, MaxSide, When):
+for _knobs in (DecodeLimits, DecoderParameters, BatchLimits, TrackerParameters, Thresholds, Clahe, Grey, MaxSide, When):
     with_config(_STRICT)(_knobs)
+
+
+StepSettings: TypeAlias = Annotated[Clahe | Grey | MaxSide, Field(discriminator="kind")]
 
 
 class ModelSettings(BaseModel):
@@ -61,7 +64,7 @@ class Settings(BaseModel):
     model: ModelSettings = ModelSettings()
     service: ServiceSettings = ServiceSettings()
     decoder: DecoderParameters = DecoderParameters()
-    steps: tuple[Clahe | MaxSide, ...] = ()
+    steps: tuple[StepSettings, ...] = ()
     tracker: TrackerParameters = TrackerParameters()
     batching: BatchLimits = BatchLimits()
     video_batches: Annotated[int, Field(ge=1, le=64)] = 3

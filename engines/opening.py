@@ -83,7 +83,7 @@ def available_cores() -> int:
 
 
 def _check_rows(engine: Engine) -> None:
-    """Raise a ModelError if real rows are not laid out as the file's declarations, perhaps with free sizes, promised."""
+    """Raise a ModelError if real rows are not laid out as promised by the file, whose declared sizes may be free."""
     spec = engine.spec
     rows = engine.infer([_example(spec)])
     identify(

@@ -67,18 +67,12 @@ class OtherSide:
 @contextlib.contextmanager
 def one_process(model: Path) -> Iterator[OtherSide]:
     """The other side, ready."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "load_tests.one_process", str(model), str(jpeg_folder())],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert child.stdout is not None  # noqa: S101  Popen made it
-        if child.stdout.readline().strip() != "ready":
-            raise RuntimeError("the one-process side did not start")
-        yield OtherSide(child)
-    finally:
-        child.kill()
-        child.wait()
+    command = [sys.executable, "-m", "load_tests.one_process", str(model), str(jpeg_folder())]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdout is not None  # noqa: S101  Popen made it
+            if child.stdout.readline().strip() != "ready":
+                raise RuntimeError("the one-process side did not start")
+            yield OtherSide(child)
+        finally:
+            child.kill()

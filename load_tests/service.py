@@ -83,25 +83,31 @@ def running(config: dict[str, Any], *, environment: dict[str, str] | None = None
         written = Path(folder) / "serve_config.yaml"
         written.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         start_s = time.monotonic()
-        launcher = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-m", "deployments", str(written), "--port", "0"],
             cwd=ROOT,
             env={**os.environ, **(environment or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-        )
-        try:
-            url = _announced(launcher)
-            host, port = url.removeprefix("http://").split(":")
-            yield Service(host, int(port), time.monotonic() - start_s, launcher.pid)
-        finally:
-            launcher.send_signal(signal.SIGTERM)
-            launcher.wait(timeout=60)
+        ) as launcher:
+            listening: list[threading.Thread] = []
+            try:
+                url = _announced(launcher, listening)
+                host, port = url.removeprefix("http://").split(":")
+                yield Service(host, int(port), time.monotonic() - start_s, launcher.pid)
+            finally:
+                launcher.send_signal(signal.SIGTERM)
+                launcher.wait(timeout=60)
+                for thread in listening:
+                    thread.join()
 
 
-def _announced(launcher: subprocess.Popen[str]) -> str:
-    """The address that the launcher prints once the service answers; its words go to our stderr meanwhile."""
+def _announced(launcher: subprocess.Popen[str], listening: list[threading.Thread]) -> str:
+    """The address that the launcher prints once the service answers; its words go to our stderr meanwhile.
+
+    `listening` gets the threads that read the launcher's pipes until it ends.
+    """
     said: list[str] = []
     out: queue.Queue[str] = queue.Queue()
 
@@ -113,8 +119,9 @@ def _announced(launcher: subprocess.Popen[str]) -> str:
     def read() -> None:
         out.put((launcher.stdout.readline() if launcher.stdout else "") or "")
 
-    threading.Thread(target=listen, daemon=True).start()
-    threading.Thread(target=read, daemon=True).start()
+    listening += [threading.Thread(target=listen, daemon=True), threading.Thread(target=read, daemon=True)]
+    for thread in listening:
+        thread.start()
     line = out.get(timeout=240)
     addresses = [word for word in line.split() if word.startswith("http://")]
     if not addresses:

@@ -1,10 +1,12 @@
 """`POST /v1/videos`: a video file in, a line per frame out while it is still being uploaded."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
+from starlette.types import Receive
 
 from app.api import parameters
 from app.api.contract import NDJSON, to_line
@@ -16,6 +18,21 @@ from app.pipeline.frame_path import FramePath
 _REFUSED_TYPES = ("image/", "text/", "multipart/", "application/json")
 CHUNK_BYTES = 1024**2
 """Upload bytes that travel together: a hop costs about the same whatever it carries (facts/costs.md)."""
+PAUSE_S = 0.05
+"""What came so far goes on when the sender pauses for as long: frames of a slow upload are not held back."""
+
+
+class _Duplex(StreamingResponse):
+    """Lines that go out while the body still comes in: nobody else may receive until the upload has read it all."""
+
+    def __init__(self, lines: AsyncIterator[bytes], *, uploaded: asyncio.Event) -> None:
+        super().__init__(lines, media_type=NDJSON)
+        self._uploaded = uploaded
+
+    async def listen_for_disconnect(self, receive: Receive) -> None:
+        """Return when the client has gone, which the upload sees first while it lasts."""
+        await self._uploaded.wait()
+        await super().listen_for_disconnect(receive)
 
 
 def router(path: FramePath, *, max_bytes: int) -> APIRouter:
@@ -40,37 +57,54 @@ def router(path: FramePath, *, max_bytes: int) -> APIRouter:
             raise UnsupportedMediaError(f"the body is declared as {media_type[:100]}; send a video, e.g. video/mp4")
         query = parameters.frame_query(conf=conf, iou=iou, classes=classes, roi=roi, tile=1, labels=path.spec.labels)
         spec = parameters.video_spec(mode=mode, fps=fps, query=query)
-        results = path.track_video(_upload(request, max_bytes=max_bytes), spec)
+        uploaded = asyncio.Event()
+        results = path.track_video(_upload(request, uploaded, max_bytes=max_bytes), spec)
         # The status line waits for the first frame: a file without any gets its error as a status, not as a line.
         first = await anext(results)
-        return StreamingResponse(_lines(first, results), media_type=NDJSON)
+        return _Duplex(_lines(first, results), uploaded=uploaded)
 
     return routes
 
 
-async def _upload(request: Request, *, max_bytes: int) -> AsyncIterator[bytes]:
-    """The body in pieces of about `CHUNK_BYTES`; a small piece goes on alone when the sender pauses for the first."""
+async def _upload(request: Request, uploaded: asyncio.Event, *, max_bytes: int) -> AsyncIterator[bytes]:
+    """The body in pieces of about `CHUNK_BYTES`; sets `uploaded` when nothing more will come."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:
         raise TooLargeError(f"the body has {declared} bytes; at most {max_bytes} are taken")
-    pieces: list[bytes] = []
-    size = 0
     received = 0
     try:
-        async for piece in request.stream():
-            pieces.append(piece)
-            size += len(piece)
-            received += len(piece)
+        async for chunk in _joined(request.stream()):
+            received += len(chunk)
             if received > max_bytes:
                 raise TooLargeError(f"the body has more than {max_bytes} bytes")
-            if size >= CHUNK_BYTES:
-                yield b"".join(pieces)
-                pieces, size = [], 0
+            yield chunk
     except ClientDisconnect:
+        uploaded.set()
         raise InvalidRequestError("the upload broke off") from None
+    uploaded.set()
     if received == 0:
         raise InvalidRequestError("the body is empty")
-    yield b"".join(pieces)
+
+
+async def _joined(stream: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    """The pieces of a body joined to `CHUNK_BYTES` or more, or to what there is when the sender pauses."""
+    pieces: list[bytes] = []
+    arriving = asyncio.ensure_future(anext(stream, None))
+    try:
+        while True:
+            is_pause = not (await asyncio.wait({arriving}, timeout=PAUSE_S if pieces else None))[0]
+            if not is_pause:
+                piece = arriving.result()
+                if piece is None:
+                    break
+                pieces.append(piece)
+                arriving = asyncio.ensure_future(anext(stream, None))
+            if is_pause or sum(map(len, pieces)) >= CHUNK_BYTES:
+                yield b"".join(pieces)
+                pieces = []
+        yield b"".join(pieces)
+    finally:
+        arriving.cancel()
 
 
 async def _lines(

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.frame import Detections, Tracks
-from app.tracking.assignment import Edges, Indices, Pairs, best_matching
+from app.tracking.assignment import Indices, best_matching
 from app.tracking.clock import StreamClock
 from app.tracking.motion import Array, BoxMotion, centred
 from app.tracking.overlap import overlaps
@@ -23,11 +23,10 @@ _GRACE_S = 1e-6  # stamps are rounded
 class _Seen(NamedTuple):
     """What of a frame takes part: `index` into its rows, `boxes` `(4, m)` as `centred`, label and score."""
 
-    index: Indices
+    index: Indices | None
     boxes: Array
     label: NDArray[np.int32]
     score: NDArray[np.float32]
-    is_high: NDArray[np.bool_]
 
 
 class ByteTracker:
@@ -49,6 +48,7 @@ class ByteTracker:
         self._tracks = TrackTable()
         self._next_id = epoch * IDS_PER_EPOCH + 1
         self._min_new_score = max(parameters.high_score, parameters.min_new_score)
+        self._frame = 0
 
     def update(self, detections: Detections) -> Tracks:
         """The detections, row by row as they came, with their ids; -1 where no confirmed track is behind one.
@@ -56,73 +56,75 @@ class ByteTracker:
         Rows with a coordinate or score that is not finite, or without area, belong to no track. A late frame (see
         StreamClock) is matched with the tracks where they are. After a gap of more than `max_lost_s` all ids are new.
         """
+        tracks, before_s = self._tracks, self._clock.now_s
         step_s = self._clock.advance(detections.ref)
-        self._forget_lost()
-        self._motion.predict(self._tracks.belief, step_s=step_s)
+        self._frame += 1
+        lost_s = self._clock.now_s - self._parameters.max_lost_s - _GRACE_S
+        tracks.forget(confirmed_before_s=lost_s, others_before_s=before_s)
+        self._motion.predict(tracks.belief, step_s=step_s)
         seen = self._seen(detections)
         rows, cols = self._associate(seen)
-        track_id = np.full(len(detections.score), UNCONFIRMED, np.int64)
-        track_id[seen.index.take(cols)] = self._continue(rows, boxes=seen.boxes.take(cols, axis=1))
+        track_id = np.full(seen.score.size, UNCONFIRMED, np.int64)
+        track_id[cols] = self._continue(rows, boxes=seen.boxes.take(cols, axis=1))
         may_begin = seen.score >= self._min_new_score
         may_begin[cols] = False
         new = may_begin.nonzero()[0]
         if new.size:
-            track_id[seen.index.take(new)] = self._begin(seen.boxes.take(new, axis=1), label=seen.label.take(new))
+            track_id[new] = self._begin(seen.boxes.take(new, axis=1), label=seen.label.take(new))
+        if seen.index is not None:
+            all_ids = np.full(len(detections.score), UNCONFIRMED, np.int64)
+            all_ids[seen.index] = track_id
+            track_id = all_ids
         return Tracks(detections=detections, track_id=track_id)
 
-    def _forget_lost(self) -> None:
-        tracks = self._tracks
-        tracks.keep(tracks.seen_s >= self._clock.now_s - self._parameters.max_lost_s - _GRACE_S)
-
     def _seen(self, detections: Detections) -> _Seen:
-        score, label, knobs = detections.score, detections.label, self._parameters
+        score, label, low_score = detections.score, detections.label, self._parameters.low_score
         boxes = centred(detections.xyxy.T.astype(np.float64))
+        size = boxes[2:]
         # A width is finite and positive only if both its corners are finite; a NaN compares false.
-        is_usable = boxes[2:] > 0
-        is_usable &= boxes[2:] < np.inf
-        is_used = score >= knobs.low_score
-        is_used &= is_usable[0]
-        is_used &= is_usable[1]
+        if size.min(initial=1.0) > 0 and size.max(initial=1.0) < np.inf and score.min(initial=1.0) >= low_score:
+            return _Seen(None, boxes, label, score)
+        is_used = (score >= low_score) & (size > 0).all(axis=0) & (size < np.inf).all(axis=0)
         index = is_used.nonzero()[0]
-        if index.size < score.size:
-            boxes, score, label = boxes.take(index, axis=1), score.take(index), label.take(index)
-        return _Seen(index, boxes, label, score, score >= knobs.high_score)
+        return _Seen(index, boxes.take(index, axis=1), label.take(index), score.take(index))
 
-    def _associate(self, seen: _Seen) -> Pairs:
-        """Matched rows of the table and indices into `seen`."""
-        tracks = self._tracks
-        boxes = np.concatenate([tracks.belief[:4], seen.boxes], axis=1)
-        row, col, iou = overlaps(boxes, split=len(tracks), min_iou=self._parameters.min_iou)
-        is_possible = iou >= self._parameters.min_iou
-        is_high = seen.is_high.take(col)
-        first_new = int(row.searchsorted(tracks.confirmed))
-        is_possible[first_new:] &= is_high[first_new:]
-        if self._parameters.is_class_aware:
+    def _associate(self, seen: _Seen) -> Indices:
+        """Matched rows of the table, and with them indices into `seen`, `(2, k)`."""
+        tracks, knobs, count = self._tracks, self._parameters, len(self._tracks)
+        boxes = np.concatenate((tracks.belief[:4], seen.boxes), axis=1)
+        edges = overlaps(boxes, split=count, min_iou=knobs.min_iou)
+        (row, col), iou = edges
+        is_possible = iou >= knobs.min_iou
+        col = col - count
+        if knobs.is_class_aware:
             is_possible &= tracks.label.take(row) == seen.label.take(col)
-        np.multiply(iou[:first_new], _BEFORE, out=iou[:first_new], where=is_high[:first_new])
-        edges = Edges(row, col, iou).take(is_possible.nonzero()[0])
-        return best_matching(edges, rows=len(tracks), cols=seen.index.size)
+        is_high = (seen.score >= knobs.high_score).take(col)
+        first = int(row.searchsorted(tracks.confirmed))  # edge of a track not confirmed
+        is_possible[first:] &= is_high[first:]
+        # The first association outweighs the others, so that it comes out as if solved before them. Those share neither
+        # tracks nor detections.
+        np.multiply(iou[:first], _BEFORE, out=iou[:first], where=is_high[:first])
+        matched = best_matching(edges.take(is_possible.nonzero()[0]), nodes=boxes.shape[1])
+        matched[1] -= count
+        return matched
 
     def _continue(self, rows: Indices, *, boxes: Array) -> Array:
         """Move the tracks `rows` to where they were seen; their ids, -1 for the unconfirmed."""
         tracks = self._tracks
         self._motion.correct(tracks.belief, rows=rows, boxes=boxes)
         tracks.seen_s[rows] = self._clock.now_s
-        if tracks.confirmed == len(tracks):
-            return tracks.track_id.take(rows)
-        tracks.hits[rows] += 1
-        self._confirm()
-        track_id = tracks.track_id.take(rows)
-        tracks.keep((tracks.track_id > 0) | (tracks.seen_s == self._clock.now_s))
-        return track_id
+        if tracks.confirmed < len(tracks):
+            self._confirm()
+        return tracks.track_id.take(rows)
 
     def _begin(self, boxes: Array, *, label: NDArray[np.int32]) -> Array:
         """Begin tracks; their ids, -1 unless one sight is enough."""
         tracks = self._tracks
-        tracks.begin(self._motion.begin(boxes), label=label, seen_s=self._clock.now_s)
+        tracks.begin(self._motion.begin(boxes), label=label, frame=self._frame, now_s=self._clock.now_s)
         if self._parameters.min_hits == 1:
             self._confirm()
         return tracks.track_id[-label.size :]
 
     def _confirm(self) -> None:
-        self._next_id = self._tracks.confirm(min_hits=self._parameters.min_hits, next_id=self._next_id)
+        begun_by = self._frame + 1 - self._parameters.min_hits
+        self._next_id = self._tracks.confirm(begun_by=begun_by, now_s=self._clock.now_s, next_id=self._next_id)

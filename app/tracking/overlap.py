@@ -1,43 +1,38 @@
 """Which boxes overlap, and by how much, without computing the pairs that do not."""
 
-from typing import TypeAlias
-
 import numpy as np
 from numpy.typing import NDArray
 
-Array: TypeAlias = NDArray[np.float64]
-Indices: TypeAlias = NDArray[np.intp]
+from app.tracking.assignment import Edges
 
 _SLACK = 1 + 1e-6  # the search must not lose by rounding what the measure would keep
 
 
-def overlaps(boxes: Array, *, split: int, min_iou: float) -> tuple[Indices, Indices, Array]:
-    """The pairs of one of the first `split` boxes with one of the others: both numbers, each from 0, and the IoU.
+def overlaps(boxes: NDArray[np.float64], *, split: int, min_iou: float) -> Edges:
+    """The pairs of one of the first `split` boxes and one of the others, worth their IoU.
 
     `boxes` `(4, n)` are columns of centre x, centre y, width, height, sizes > 0. Every pair with an IoU of at least
-    `min_iou` is among them, ordered by the first number, then the second; some below may be.
+    `min_iou` is among them, ordered by the first box, then the second; some below may be.
     """
     near = _near(boxes, split=split, min_iou=min_iou).nonzero()[0]
-    pairs = np.empty((2, near.size), np.intp)
-    row, col = np.divmod(near, max(1, boxes.shape[1] - split), out=(pairs[0], pairs[1]))
-    col += split
-    met = boxes.take(pairs, axis=1)
-    size, other_size = met[2:].transpose(1, 0, 2)
+    ends = np.empty((2, near.size), np.intp)
+    np.divmod(near, max(1, boxes.shape[1] - split), out=(ends[0], ends[1]))
+    ends[1] += split
+    met = boxes.take(ends, axis=1)
+    size = met[2:]
     # Two spans share half the sum of their lengths less the distance of their middles, at most the shorter of them.
-    shared = size + other_size
+    shared = size[:, 0] + size[:, 1]
     shared *= 0.5
     shared -= np.abs(met[:2, 0] - met[:2, 1])
-    np.minimum(shared, size, out=shared)
-    np.minimum(shared, other_size, out=shared)
+    np.minimum(shared, size.min(axis=1), out=shared)
     area = shared[0] * shared[1]
-    each = met[2] * met[3]
+    each = size[0] * size[1]
     union = each[0] + each[1]
     union -= area
-    col -= split
-    return row, col, np.divide(area, union, out=area)
+    return Edges(ends, np.divide(area, union, out=area))
 
 
-def _near(boxes: Array, *, split: int, min_iou: float) -> NDArray[np.bool_]:
+def _near(boxes: NDArray[np.float64], *, split: int, min_iou: float) -> NDArray[np.bool_]:
     """Whether each pair is close enough along both axes for an IoU of `min_iou`, all pairs in one row.
 
     Of two spans with lengths a and b that share s, the IoU is at most s / (a + b - s), so s is at least
@@ -45,13 +40,11 @@ def _near(boxes: Array, *, split: int, min_iou: float) -> NDArray[np.bool_]:
     (l - r') (r - l') < 0, a sum of four products: one small matrix product answers for all pairs.
     """
     half = boxes[2:] * min(0.5, (0.5 - min_iou / (1 + min_iou)) * _SLACK)
-    spans = np.empty((2, 4, boxes.shape[1]))
+    spans = np.ones((2, 4, boxes.shape[1]))
     low = np.subtract(boxes[:2], half, out=spans[:, 1])
     high = np.add(boxes[:2], half, out=spans[:, 2])
     np.multiply(low, high, out=spans[:, 0])
-    spans[:, 3] = 1.0
-    others = np.empty((2, 4, boxes.shape[1] - split))
-    others[:, 0] = 1.0
+    others = np.ones((2, 4, boxes.shape[1] - split))
     np.negative(spans[:, 1:3, split:], out=others[:, 1:3])
     others[:, 3] = spans[:, 0, split:]
     near = np.matmul(spans[:, :, :split].transpose(0, 2, 1), others) < 0

@@ -26,7 +26,7 @@ class TrackerParameters:
     high_score: float = 0.5
     low_score: float = 0.1
     min_new_score: float = 0.6
-    min_iou: float = 0.2
+    min_iou: float = 0.3
     max_lost_s: float = 2.0
     min_hits: int = 2
     is_class_aware: bool = True

@@ -6,17 +6,20 @@ from numpy.typing import NDArray
 from app.tracking.motion import BELIEF_ROWS, Array, Belief
 
 UNCONFIRMED = -1
-_ID, _LABEL, _HITS, _SEEN, _ROWS = range(BELIEF_ROWS, BELIEF_ROWS + 5)
+_ID, _LABEL, _BEGUN, _SEEN, _ROWS = range(BELIEF_ROWS, BELIEF_ROWS + 5)
 
 
 class TrackTable:
-    """`belief` as motion wants it, and `track_id`, `label`, `hits` and `seen_s` `(n,)`; oldest tracks first.
+    """`belief` as motion wants it, and `track_id`, `label`, `begun`, `seen_s` `(n,)`; oldest tracks first.
 
     All are views of one block of floats, so that to begin or forget tracks costs one copy; whole numbers are exact in it
-    up to 2**53. The first `confirmed` tracks have ids, the others -1. `seen_s` is the time of the last match.
+    up to 2**53. `seen_s` is the time of the last match, `begun` the number of the frame of the first. The first
+    `confirmed` tracks have ids, the others -1: unconfirmed tracks are forgotten as soon as a frame misses them, so that
+    of those left the older is confirmed first.
     """
 
     def __init__(self) -> None:
+        self.confirmed = 0
         self._hold(np.empty((_ROWS, 0)))
 
     def __len__(self) -> int:
@@ -25,31 +28,33 @@ class TrackTable:
     def _hold(self, block: Array) -> None:
         self._block = block
         self.belief: Belief = block[:BELIEF_ROWS]
-        self.track_id, self.label, self.hits, self.seen_s = block[_ID], block[_LABEL], block[_HITS], block[_SEEN]
-        self.confirmed = int(np.count_nonzero(self.track_id > 0))
+        self.track_id, self.label, self.begun, self.seen_s = block[_ID], block[_LABEL], block[_BEGUN], block[_SEEN]
 
-    def begin(self, belief: Belief, *, label: NDArray[np.int32], seen_s: float) -> None:
-        """Begin unconfirmed tracks of which this is believed, seen once."""
+    def begin(self, belief: Belief, *, label: NDArray[np.int32], frame: int, now_s: float) -> None:
+        """Begin unconfirmed tracks of which this is believed, seen in this frame."""
         block = np.empty((_ROWS, label.size))
         block[:BELIEF_ROWS] = belief
         block[_ID] = UNCONFIRMED
         block[_LABEL] = label
-        block[_HITS] = 1
-        block[_SEEN] = seen_s
-        self._hold(np.concatenate([self._block, block], axis=1))
+        block[_BEGUN] = frame
+        block[_SEEN] = now_s
+        self._hold(np.concatenate((self._block, block), axis=1))
 
-    def confirm(self, *, min_hits: int, next_id: int) -> int:
-        """Give ids from `next_id` on to the unconfirmed tracks with enough hits, oldest first; the id after them."""
-        rows = (self.hits[self.confirmed :] >= min_hits).nonzero()[0] + self.confirmed
+    def confirm(self, *, begun_by: int, now_s: float, next_id: int) -> int:
+        """Give ids from `next_id` on to the unconfirmed tracks seen now and begun by that frame; the id after them."""
+        young = slice(self.confirmed, None)
+        is_due = self.begun[young] <= begun_by
+        is_due &= self.seen_s[young] == now_s
+        rows = is_due.nonzero()[0]
+        rows += self.confirmed
         self.track_id[rows] = np.arange(next_id, next_id + rows.size)
-        self.confirmed = int(np.count_nonzero(self.track_id > 0))
         return next_id + int(rows.size)
 
-    def keep(self, wanted: NDArray[np.bool_]) -> None:
-        """Forget the tracks that are not `wanted` `(n,)`.
-
-        Where unconfirmed tracks are forgotten as soon as a frame misses them, the older of those left has no fewer hits
-        than the younger and is confirmed first: the tracks with ids stay in front.
-        """
-        if np.count_nonzero(wanted) < len(self):
-            self._hold(self._block.compress(wanted, axis=1))
+    def forget(self, *, confirmed_before_s: float, others_before_s: float) -> None:
+        """Forget the tracks last seen before these times."""
+        is_kept = self.seen_s >= confirmed_before_s
+        if self.confirmed < len(self):
+            is_kept &= (self.seen_s >= others_before_s) | (self.track_id > 0)
+        if np.count_nonzero(is_kept) < len(self):
+            self._hold(self._block.compress(is_kept, axis=1))
+        self.confirmed = int(np.count_nonzero(self.track_id > 0))

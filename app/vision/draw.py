@@ -26,10 +26,10 @@ def draw_objects(
     xyxy: Boxes,
     *,
     labels: Sequence[str],
-    ids: Sequence[int] | NDArray[np.int64],
+    ids: Sequence[int | None] | NDArray[np.int64],
     scores: Sequence[float] | NDArray[np.float32],
 ) -> Pixels:
-    """Return a copy of the picture with every box and its tag: label, `#id` unless it is -1, score in per cent.
+    """Return a copy of the picture with every box and its tag: label, `#id` unless it is None or -1, score in per cent.
 
     Tags come after all boxes, so none is crossed by a line; a tag that would leave the picture at the top goes inside.
     """
@@ -37,10 +37,11 @@ def draw_objects(
     unit_px = max(min(canvas.shape[:2]) / 360, 1.0)
     tags = []
     for box, label, identity, score in zip(xyxy, labels, ids, scores, strict=True):
-        colour = colour_of(int(identity), label)
+        number = -1 if identity is None else int(identity)
+        colour = colour_of(number, label)
         _draw_box(canvas, box, colour=colour, unit_px=unit_px)
-        number = "" if identity < 0 else f" #{identity}"
-        tags.append((box, f"{label}{number} {score:.0%}", colour))
+        name = label if number < 0 else f"{label} #{number}"
+        tags.append((box, f"{name} {score:.0%}", colour))
     for box, text, colour in tags:
         _draw_tag(canvas, box, text=text, colour=colour, unit_px=unit_px)
     return canvas

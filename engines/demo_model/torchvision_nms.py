@@ -1,7 +1,7 @@
 """Lets the CUDA-built torchvision wheel work beside CPU torch: import this before anything imports torchvision.
 
-Declares the two operators torchvision registers at import and gives `nms` a CPU implementation in plain torch; its other
-C++ operators stay unavailable, and neither training nor export of a detector uses them.
+Declares the two operators torchvision registers at import and gives `nms` a CPU implementation in plain torch;
+its other C++ operators stay unavailable, and neither training nor export of a detector uses them.
 """
 
 from typing import Any

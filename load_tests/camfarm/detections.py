@@ -14,8 +14,8 @@ class Faults:
     """How a detector errs. `jitter` is the standard deviation of each edge as a share of the box's side.
 
     `miss_rate` is the chance to miss a wholly visible actor; actors seen less than `min_visibility` are always missed,
-    in between the chance falls with visibility. `false_positives` is their mean number per frame; `swap_rate` the chance
-    of a wrong class.
+    in between the chance falls with visibility. `false_positives` is their mean number per frame; `swap_rate` the
+    chance of a wrong class.
     """
 
     jitter: float = 0.02

@@ -188,7 +188,12 @@ class Traffic:
             over_s = go_s + (far - near) / pace
             if _is_clear(vehicles, x_m=side_x, begin_s=go_s, end_s=over_s):
                 away_s = over_s + abs(-start * REACH_M - side_x) / pace
-                path = [(arrives_s - walk_s, start * REACH_M, begin_y), (arrives_s, side_x, begin_y), (go_s, side_x, begin_y),
-                        (over_s, side_x, end_y), (away_s, -start * REACH_M, end_y)]  # fmt: skip
+                path = [
+                    (arrives_s - walk_s, start * REACH_M, begin_y),
+                    (arrives_s, side_x, begin_y),
+                    (go_s, side_x, begin_y),
+                    (over_s, side_x, end_y),
+                    (away_s, -start * REACH_M, end_y),
+                ]
                 return actor(identity, Label.PERSON, body=body, path=path)
         return None

@@ -16,7 +16,7 @@ def write_mp4(path: Path | str, shots: Iterable[Shot], fps: float, *, crf: int =
     """
     rate = Fraction(fps).limit_denominator(1001)
     written = 0
-    with av.open(str(path), "w", format="mp4") as container:
+    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": preset})
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = 1 / rate

@@ -39,26 +39,25 @@ def edge_error_px(mask: Mask, box: npt.NDArray[np.float32]) -> float:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_boxes_fit_what_is_drawn_to_a_pixel_and_a_half(seed: int) -> None:
+def test_boxes_fit_what_is_drawn_to_two_pixels(seed: int) -> None:
+    # OpenCV's smooth edges reach up to two pixels beyond the geometry, whatever the image's size.
     checked: set[Label] = set()
-    for seq in range(3):
+    for seq in range(4):
         seen, truth, _ = make_frame(seed=seed, seq=seq)
-        for sighting in (each for each in seen if each.actor is not None):
-            assert sighting.actor is not None
-            box = truth.xyxy[truth.identity == sighting.actor.identity][0]
-            large = painted(sighting) if min(box[2] - box[0], box[3] - box[1]) > 4 else None
-            if large is not None:
-                assert edge_error_px(large, box) <= 1.5
-                checked.add(sighting.actor.label)
+        whole = {identity: at for at, identity in enumerate(truth.identity.tolist()) if truth.in_frame[at] == 1.0}
+        actors = [(each.actor, painted(each)) for each in seen if each.actor is not None]
+        for actor, mask in actors:
+            assert actor.identity not in whole or edge_error_px(mask, truth.xyxy[whole[actor.identity]]) <= 2.0
+            checked.add(actor.label)
     assert len(checked) >= 3
 
 
-def test_a_box_that_is_off_by_three_pixels_is_noticed() -> None:
+def test_a_box_that_is_off_by_four_pixels_is_noticed() -> None:
     seen, truth, _ = make_frame(seed=2, seq=1)
-    sighting = next(each for each in reversed(seen) if each.actor is not None and each.actor.label is Label.CAR)
+    sighting = next(each for each in seen if each.actor is not None and 100 < each.xyxy[0] < each.xyxy[2] < 540)
     assert sighting.actor is not None
     box = truth.xyxy[truth.identity == sighting.actor.identity][0]
-    assert edge_error_px(painted(sighting), box + np.array([3, 0, 3, 0], np.float32)) > 1.5
+    assert edge_error_px(painted(sighting), box + np.array([4, 0, 4, 0], np.float32)) > 2.0
 
 
 @pytest.mark.parametrize("seed", [1, 2, 5, 12])
@@ -89,22 +88,19 @@ def test_silhouette_covers_what_is_painted() -> None:
         assert not np.any(painted(sighting) & (grown == 0))
 
 
-def test_the_drawn_frame_shows_each_wholly_visible_actor_where_the_truth_says() -> None:
-    scene = Scene(seed=6, is_dusk=False)
-    camera = Camera(width_px=640, height_px=360, fps=0.5)
-    shot = next(render(scene, camera, frames=1, first_seq=3))
-    lens = scene.lens(camera)
-    seen = sightings(scene, lens, time_s=shot.captured_at_s, stands=[])
+@pytest.mark.parametrize("seed", [5, 6, 9])
+def test_the_drawn_frame_shows_each_wholly_visible_actor_where_the_truth_says(seed: int) -> None:
+    scene = Scene(seed=seed, is_dusk=False)
+    shot = next(render(scene, CAMERA, frames=1, first_seq=3))
+    seen = sightings(scene, scene.lens(CAMERA), time_s=shot.captured_at_s, stands=[])
     visible = set(shot.truth.identity[shot.truth.visibility >= 1.0].tolist())
-    checked = 0
-    for sighting in (each for each in seen if each.actor is not None and each.actor.identity in visible):
+    found = [each for each in seen if each.actor is not None and each.actor.identity in visible]
+    assert found
+    for sighting in found:
         alone = np.zeros_like(shot.rgb)
         paint(alone, sighting)
         core = cv2.erode(painted(sighting).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        difference = np.abs(alone[core].astype(int) - shot.rgb[core])
-        assert np.median(difference) < 12  # noise
-        checked += 1
-    assert checked >= 3
+        assert np.median(np.abs(alone[core].astype(int) - shot.rgb[core])) < 12  # noise
 
 
 def test_boxes_lie_in_the_image_and_shares_in_their_ranges() -> None:

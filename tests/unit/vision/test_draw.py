@@ -10,7 +10,7 @@ from app.vision.example import example_jpeg, example_picture
 BOX = np.array([[40, 40, 100, 90]], np.float32)
 
 
-def draw(xyxy: Boxes = BOX, *, identity: int = 1, size: tuple[int, int] = (200, 160)):
+def draw(xyxy: Boxes = BOX, *, identity: int | None = 1, size: tuple[int, int] = (200, 160)):
     rgb = np.full((size[1], size[0], 3), 128, np.uint8)
     rgb.flags.writeable = False
     count = len(xyxy)
@@ -22,6 +22,10 @@ def test_a_new_picture_comes_back_with_the_outline_in_the_colour_of_the_identity
     assert (before == 128).all()
     np.testing.assert_allclose(after[65, 40], colour_of(1, "car"), atol=20)
     assert (after[65, 70] == 128).all()
+
+
+def test_no_identity_is_none_or_minus_one() -> None:
+    np.testing.assert_array_equal(draw(identity=None)[1], draw(identity=-1)[1])
 
 
 def test_no_objects_give_the_same_picture() -> None:

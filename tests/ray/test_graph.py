@@ -1,0 +1,193 @@
+"""The graph on a real local cluster: what no test with direct calls can see."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from load_tests.camfarm import Camera, Scene, encode_jpeg, render
+from load_tests.camfarm.video import write_mp4
+from load_tests.service import Service
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+JPEG = {"content-type": "image/jpeg"}
+MP4 = {"content-type": "video/mp4"}
+STAGES = ("Ingress", "Decoder", "Preprocessor", "Detector", "Tracker")
+
+
+@pytest.fixture(scope="session")
+def photo() -> bytes:
+    camera = Camera(width_px=1280, height_px=720, fps=10.0, stream=1)
+    return encode_jpeg(next(iter(render(Scene(seed=21), camera, frames=1))).rgb, quality=90)
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path: Path = tmp_path_factory.mktemp("clips") / "clip.mp4"
+    write_mp4(path, render(Scene(seed=22), Camera(width_px=640, height_px=360, fps=15.0, stream=2), frames=60), 15.0)
+    return path.read_bytes()
+
+
+def replicas(service: Service, stage: str) -> list[int]:
+    return [
+        pid for pid, title in service.processes().items() if title.startswith(f"ray::ServeReplica:sightline:{stage}")
+    ]
+
+
+def post(service: Service, url: str, content: bytes, headers: dict[str, str]) -> httpx.Response:
+    return httpx.post(f"{service.url}{url}", content=content, headers=headers, timeout=60)
+
+
+def lines(response: httpx.Response) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in response.text.splitlines()]
+
+
+def objects(response: httpx.Response) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = response.json()["objects"]
+    return found
+
+
+def test_every_stage_is_a_process_of_its_own(staged: Service) -> None:
+    assert all(len(replicas(staged, stage)) == 1 for stage in STAGES)
+
+
+def test_an_image_goes_the_whole_way(staged: Service, photo: bytes) -> None:
+    response = post(staged, "/v1/detections", photo, JPEG)
+    assert response.status_code == 200
+    assert len(objects(response)) >= 3
+    assert response.json()["timings"]["inference_s"] > 0
+
+
+def test_both_layouts_see_the_same(staged: Service, colocated: Service, photo: bytes) -> None:
+    ours, theirs = (objects(post(service, "/v1/detections", photo, JPEG)) for service in (staged, colocated))
+    assert [found["label"] for found in ours] == [found["label"] for found in theirs]
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine["box"] == pytest.approx(other["box"], abs=1.0)
+
+
+def test_a_video_is_tracked_and_every_frame_is_accounted_for(staged: Service, clip: bytes) -> None:
+    *frames, summary = lines(post(staged, "/v1/videos", clip, MP4))
+    assert [frame["seq"] for frame in frames] == list(range(60))
+    assert (summary["captured"], summary["answered"], summary["in_flight"]) == (60, 60, 0)
+    lives = Counter(found["track_id"] for frame in frames for found in frame["objects"] if "track_id" in found)
+    assert max(lives.values()) >= 45  # one object is followed through three of the four seconds
+    assert frames[30]["pts_s"] == pytest.approx(2.0)
+
+
+def test_both_layouts_track_the_same(staged: Service, colocated: Service, clip: bytes) -> None:
+    counts = []
+    for service in (staged, colocated):
+        *frames, _ = lines(post(service, "/v1/videos", clip, MP4))
+        counts.append([len(frame["objects"]) for frame in frames])
+    assert counts[0] == counts[1]
+
+
+def test_target_fps_answers_the_frames_that_are_due_and_counts_the_others(staged: Service, clip: bytes) -> None:
+    *frames, summary = lines(post(staged, "/v1/videos?mode=target_fps&fps=5", clip, MP4))
+    assert len(frames) == 60
+    assert summary["answered"] == 20
+    assert summary["dropped"] == {"sampled": 40}
+
+
+def test_a_broken_image_is_a_422_from_the_decoder_s_process(staged: Service, photo: bytes) -> None:
+    response = post(staged, "/v1/detections", photo[: len(photo) // 2], JPEG)
+    assert response.status_code == 422
+    assert response.json()["code"] == "undecodable"
+    assert "Error" not in response.json()["detail"]
+
+
+def test_many_videos_and_images_at_once_all_come_to_their_end(staged: Service, clip: bytes, photo: bytes) -> None:
+    """Concurrent calls with a session from one request would hang (facts/ray-serve.md, finding 1)."""
+
+    async def scenario() -> tuple[list[dict[str, Any]], set[int]]:
+        async with httpx.AsyncClient(
+            base_url=staged.url, timeout=120, limits=httpx.Limits(max_connections=40)
+        ) as client:
+            videos = [client.post("/v1/videos", content=clip, headers=MP4) for _ in range(6)]
+            images = [client.post("/v1/detections", content=photo, headers=JPEG) for _ in range(30)]
+            answers = await asyncio.gather(*videos, *images)
+        return [lines(answer)[-1] for answer in answers[:6]], {answer.status_code for answer in answers[6:]}
+
+    summaries, statuses = asyncio.run(scenario())
+    assert [summary["answered"] for summary in summaries] == [60] * 6
+    assert statuses == {200}
+
+
+def test_more_than_the_queue_holds_is_refused_and_nobody_is_lost(staged: Service, photo: bytes) -> None:
+    async def scenario() -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=300)
+        async with httpx.AsyncClient(base_url=staged.url, timeout=120, limits=limits) as client:
+            return await asyncio.gather(
+                *(client.post("/v1/detections", content=photo, headers=JPEG) for _ in range(250))
+            )
+
+    answers = asyncio.run(scenario())
+    statuses = Counter(answer.status_code for answer in answers)
+    assert set(statuses) == {200, 503}
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+    assert all(answer.headers["content-type"] == "application/problem+json" for answer in refused)
+
+
+@pytest.mark.parametrize("stage", ["Detector", "Preprocessor", "Tracker"])
+def test_a_killed_stage_costs_its_frames_an_error_each_and_the_service_recovers(
+    staged: Service, clip: bytes, photo: bytes, stage: str
+) -> None:
+    async def scenario() -> tuple[int, list[dict[str, Any]]]:
+        async with httpx.AsyncClient(base_url=staged.url, timeout=120) as client:
+            async with client.stream("POST", "/v1/videos", content=clip, headers=MP4) as response:
+                items: list[dict[str, Any]] = []
+                async for line in response.aiter_lines():
+                    items.append(json.loads(line))
+                    for pid in replicas(staged, stage) * (len(items) == 10):
+                        os.kill(pid, signal.SIGKILL)
+                return response.status_code, items
+
+    status, (*frames, summary) = asyncio.run(scenario())
+    assert status == 200
+    assert [frame["seq"] for frame in frames] == list(range(len(frames)))
+    assert len(frames) == summary["captured"] == 60
+    errors = Counter(frame["reason"] for frame in frames if frame["status"] == "error")
+    assert summary["errors"] == dict(errors)
+    assert set(errors) <= {"unavailable"}
+    assert summary["answered"] + sum(errors.values()) == 60
+    _wait_until_ready(staged, photo)
+
+
+def test_a_killed_decoder_ends_the_video_with_a_reason_and_the_service_recovers(
+    staged: Service, clip: bytes, photo: bytes
+) -> None:
+    async def slowly() -> Any:
+        for start in range(0, len(clip), 4096):
+            yield clip[start : start + 4096]
+            await asyncio.sleep(0.05)
+
+    async def scenario() -> list[dict[str, Any]]:
+        async with httpx.AsyncClient(base_url=staged.url, timeout=120) as client:
+            async with client.stream("POST", "/v1/videos", content=slowly(), headers=MP4) as response:
+                items: list[dict[str, Any]] = []
+                async for line in response.aiter_lines():
+                    items.append(json.loads(line))
+                    for pid in replicas(staged, "Decoder") * (len(items) == 5):
+                        os.kill(pid, signal.SIGKILL)
+                return items
+
+    *frames, summary = asyncio.run(scenario())
+    assert summary["reason"] in {"unavailable", "not_found"}
+    assert summary["captured"] == len(frames)
+    assert summary["in_flight"] == 0
+    _wait_until_ready(staged, photo)
+
+
+def _wait_until_ready(service: Service, photo: bytes) -> None:
+    deadline_s = time.monotonic() + 90
+    while post(service, "/v1/detections", photo, JPEG).status_code != 200:
+        assert time.monotonic() < deadline_s, "the service did not recover"
+        time.sleep(1)
