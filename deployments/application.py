@@ -14,7 +14,7 @@ from engines.opening import read_spec
 
 # A video lives in one decoder and one tracker: its calls go to the replica that its id hashes to, or wait for it.
 _STICKY = RequestRouterConfig(
-    request_router_class="ray.serve.experimental.consistent_hash_router:ConsistentHashRouter",
+    request_router_class="ray.serve.experimental.consistent_hash_router:ConsistentHashRouter",  # type: ignore[arg-type]
     request_router_kwargs={"num_virtual_nodes": 500, "num_fallback_replicas": 0},
 )
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
@@ -19,10 +20,10 @@ class ServeChain:
     A video's calls carry its id as the session, so that they reach the replica that holds it.
     """
 
-    decoder: DeploymentHandle
-    preprocessor: DeploymentHandle
-    detector: DeploymentHandle
-    tracker: DeploymentHandle
+    decoder: DeploymentHandle[Any]
+    preprocessor: DeploymentHandle[Any]
+    detector: DeploymentHandle[Any]
+    tracker: DeploymentHandle[Any]
 
     async def detect(self, frames: list[EncodedFrame]) -> list[Outcome[Detections]]:
         """Decode, fit and detect stills: one outcome per image, in order."""
@@ -56,5 +57,5 @@ class ServeChain:
         ending = answer(self.tracker.options(session_id=video_id).end.remote(video_id))
         await asyncio.gather(closing, ending, return_exceptions=True)
 
-    def _decoder_of(self, video_id: str) -> DeploymentHandle:
+    def _decoder_of(self, video_id: str) -> DeploymentHandle[Any]:
         return self.decoder.options(session_id=video_id)

@@ -1,5 +1,7 @@
 """The public face as a deployment: HTTP over a chain of stages."""
 
+from typing import Any
+
 from fastapi import FastAPI
 
 from app import assembly
@@ -13,9 +15,9 @@ from engines.opening import open_engine
 
 
 class Ingress:
-    """Serves the routes; with `stages` they are other deployments, without, this process holds them all."""
+    """Serves the routes; with `stages`, the handles of ServeChain, they are other deployments, without, all is here."""
 
-    def __init__(self, settings: Settings, spec: ModelSpec, **stages: object) -> None:
+    def __init__(self, settings: Settings, spec: ModelSpec, **stages: Any) -> None:
         self._settings = settings
         self._spec = spec
         self._chain: Chain = ServeChain(**stages) if stages else self._colocated()

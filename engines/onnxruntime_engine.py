@@ -10,14 +10,18 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from app.core.errors import ModelError
 from app.core.model import ModelSpec
 from app.core.ports import RawOutput
+from engines import telemetry
 from engines.lanes import Lanes, check_canvases, portions
 from engines.model_file import ModelFile
+
+telemetry.switch_off()
+
+import onnxruntime as ort  # noqa: E402
 
 LOG = logging.getLogger("sightline")
 _FATAL = 4  # onnxruntime's log levels; everything it could say also comes as an exception

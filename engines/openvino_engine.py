@@ -5,7 +5,6 @@ batches of eight (YOLOv8n-shaped, 640 px, two cores with AMX, 2026-11-23, `pytho
 """
 
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ from numpy.typing import NDArray
 from app.core.errors import ModelError
 from app.core.model import ModelSpec
 from app.core.ports import RawOutput
+from engines import telemetry
 from engines.lanes import Lanes, check_canvases, portions
 from engines.model_file import ModelFile
 
-# Importing openvino imports its model converter, and that sends "import" to Google Analytics. We need neither.
-sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]
+telemetry.switch_off()
 
 import openvino as ov  # noqa: E402
 from openvino.preprocess import PrePostProcessor  # noqa: E402

@@ -13,6 +13,8 @@ from load_tests.service import ROOT
 
 BUILD = ROOT / "build" / "load"
 QUALITY = 75
+CONFIGS = {"colocated": "deployments/colocated.yaml", "staged": "serve_config.yaml"}
+"""The layouts, the one for small machines first."""
 N_JPEGS = 12
 
 

@@ -1,4 +1,4 @@
-"""How a scenario measures and publishes: ratios inside one run, the two sides alternating, one line of JSON at the end."""
+"""How a scenario measures and publishes: ratios in one run, the two sides alternating, one line of JSON at the end."""
 
 import json
 import os

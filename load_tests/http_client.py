@@ -78,27 +78,65 @@ def saturate(host: str, port: int, requests: Sequence[bytes], *, connections: in
     return asyncio.run(load())
 
 
+def send(host: str, port: int, requests: Sequence[bytes], *, connections: int, count: int) -> Counter[int]:
+    """Send `count` requests over `connections`, each as soon as the one before is answered; the answers by status."""
+
+    async def load() -> Counter[int]:
+        statuses: Counter[int] = Counter()
+        indices = iter(range(count))
+
+        async def connection() -> None:
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                for index in indices:
+                    writer.write(requests[index % len(requests)])
+                    statuses[await _answer(reader)] += 1
+            finally:
+                writer.close()
+
+        await asyncio.gather(*(connection() for _ in range(connections)))
+        return statuses
+
+    return asyncio.run(load())
+
+
 def upload(host: str, port: int, path: str, body: bytes, *, content_type: str = "video/mp4") -> tuple[bytes, float]:
-    """Send a file and read the whole streamed answer at the same time: its body and the seconds it took."""
+    """Send a file and read the streamed answer at the same time: its body and the seconds it took.
+
+    RuntimeError with the answer's words when it is not a 200.
+    """
 
     async def run() -> tuple[bytes, float]:
         start_s = time.perf_counter()
         reader, writer = await asyncio.open_connection(host, port)
-
-        async def send() -> None:
-            writer.write(
-                request_bytes(path, b"", host=host, content_type=content_type).replace(
-                    b"content-length: 0", f"content-length: {len(body)}\r\nconnection: close".encode()
-                )
-            )
-            for start in range(0, len(body), 1 << 18):
-                writer.write(body[start : start + (1 << 18)])
-                await writer.drain()
-
-        sending = asyncio.create_task(send())
-        answer = await reader.read()
-        await sending
+        sending = asyncio.create_task(_send_file(writer, path, body, host=host, content_type=content_type))
+        head = await reader.readuntil(b"\r\n\r\n")
+        answer = await (_chunks(reader) if b"transfer-encoding: chunked" in head.lower() else reader.read())
+        elapsed_s = time.perf_counter() - start_s
+        sending.cancel()
         writer.close()
-        return answer, time.perf_counter() - start_s
+        if b" 200 " not in head.split(b"\r\n")[0]:
+            raise RuntimeError(answer.decode(errors="replace"))
+        return answer, elapsed_s
 
     return asyncio.run(run())
+
+
+async def _send_file(writer: asyncio.StreamWriter, path: str, body: bytes, *, host: str, content_type: str) -> None:
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: {content_type}\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    writer.write(head.encode())
+    for start in range(0, len(body), 1 << 18):
+        writer.write(body[start : start + (1 << 18)])
+        await writer.drain()
+
+
+async def _chunks(reader: asyncio.StreamReader) -> bytes:
+    """A chunked body put together."""
+    parts: list[bytes] = []
+    while size := int(await reader.readline(), 16):
+        parts.append(await reader.readexactly(size))
+        await reader.readline()
+    return b"".join(parts)

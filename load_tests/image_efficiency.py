@@ -1,20 +1,19 @@
 """Scenario `image-efficiency`: images/s through HTTP at saturation, over the same engine in one process.
 
-1080p JPEGs, a YOLOv8n-shaped network at 640 px, two sides in turn on the same cores; while one runs the other is stopped.
-The layout that is measured for the figure is the one for small machines; the staged one is measured beside it.
+1080p JPEGs, a YOLOv8n-shaped network at 640 px, two sides in turn on the same cores; while one runs the other stands.
+The figure is the layout for small machines; the staged one is measured beside it.
 """
 
 import argparse
 import statistics
 import sys
 
-from load_tests.efficiency import jpegs, network, one_process, say
+from load_tests.efficiency import CONFIGS, jpegs, network, one_process, say
 from load_tests.evidence import alternate, publish
 from load_tests.http_client import Turn, request_bytes, saturate
 from load_tests.service import Service, configuration, running
 
 TARGET = 0.90
-CONFIGS = {"colocated": "deployments/colocated.yaml", "staged": "serve_config.yaml"}
 
 
 def _measure(layout: str, *, rounds: int, seconds: float, connections: int) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Real classes that stand at the ports: a clock that is moved by hand, an engine and a chain that do what they are told."""
+"""Real classes that stand at the ports: a clock moved by hand, an engine and a chain that do what they are told."""
 
 import asyncio
 import threading

@@ -1,7 +1,7 @@
 """Request bodies: bounded while they are read, counted against one budget, and given up when the client goes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -87,7 +87,7 @@ class LeasedStream(StreamingResponse):
             self._lease.release()
 
 
-async def chunks_of(request: Request, lease: Lease, *, max_bytes: int) -> AsyncIterator[bytes]:
+async def chunks_of(request: Request, lease: Lease, *, max_bytes: int) -> AsyncGenerator[bytes, None]:
     """The body piece by piece; TooLargeError as soon as it is known to pass `max_bytes`."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes:

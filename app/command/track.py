@@ -45,7 +45,7 @@ async def run(
     with ExitStack() as stack:
         lines = stack.enter_context(_open_lines(jsonl)) if jsonl else None
         drawing = stack.enter_context(_Drawing(save, engine.spec.labels)) if save else None
-        bar = stack.enter_context(tqdm(total=reader.frames_estimate, unit="frame", desc=video.name, file=sys.stderr))
+        bar = stack.enter_context(tqdm(total=reader.open().n_frames, unit="frame", desc=video.name, file=sys.stderr))
         async for outcome, frame in path.tracks(reader, stream_id=video.name):
             if isinstance(outcome, End):
                 record.error = outcome.error

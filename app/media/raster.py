@@ -11,6 +11,8 @@ from app.core.errors import UndecodableError
 from app.core.frame import Pixels
 from app.media.header import Body, ImageHeader
 
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it would log is up to the file's sender
+
 _OPAQUE: Final = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 _BITS: Final = 8
 _N_WITH_ALPHA: Final = 4

@@ -54,7 +54,9 @@ class Detector:
         outcomes: list[Outcome[Detections]] = []
         row = 0
         for item in chunk:
-            found = detections(raw[row : row + len(item.canvases)], item, self._engine.spec, thresholds=self._thresholds)
+            found = detections(
+                raw[row : row + len(item.canvases)], item, self._engine.spec, thresholds=self._thresholds
+            )
             row += len(item.canvases)
             timings = replace(
                 item.timings,

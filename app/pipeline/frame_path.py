@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 from app.core.errors import InternalError, SightlineError
 from app.core.frame import Detections, EncodedFrame, FrameRef, Tracks
@@ -61,7 +61,9 @@ class FramePath:
             raise InternalError
         return result_of(outcome, spec=self.spec, total_s=self._clock() - start_s)
 
-    async def track_video(self, chunks: AsyncIterator[bytes], spec: VideoSpec) -> AsyncIterator[FrameResult | Summary]:
+    async def track_video(
+        self, chunks: AsyncIterator[bytes], spec: VideoSpec
+    ) -> AsyncGenerator[FrameResult | Summary, None]:
         """One result per captured frame in order, while the chunks still come; the summary is the last item.
 
         Raises before the first item when not one frame can be had from the video. When the caller stops

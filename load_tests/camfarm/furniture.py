@@ -103,14 +103,14 @@ def furniture(seed: int, light: Lighting) -> list[Furniture]:
     if rng.random() < 0.5:
         found.append(_place(lamp, light, x_m=float(rng.uniform(-4, 4)), y_m=10.9, reach_m=2.5, wide_m=0.1))
     for step in range(-3, 4):
-        if rng.random() < 0.55:  # noqa: PERF401 - the draws keep their order
+        if rng.random() < 0.55:
             x = start + 7.0 * step + float(rng.uniform(2.5, 4.5))
             found.append(_place(_tree(rng, light), light, x_m=x, y_m=20.15, reach_m=3.0, wide_m=1.1))
-    for y in (10.9, 20.1):
-        if rng.random() < 0.6:
-            found.append(
-                _place(_sign_post(rng, light), light, x_m=float(rng.uniform(-7, 7)), y_m=y, reach_m=2.3, wide_m=0.12)
-            )
+    found += [
+        _place(_sign_post(rng, light), light, x_m=float(rng.uniform(-7, 7)), y_m=y, reach_m=2.3, wide_m=0.12)
+        for y in (10.9, 20.1)
+        if rng.random() < 0.6
+    ]
     if rng.random() < 0.35:
         found.append(
             _place(_column(rng, light), light, x_m=float(rng.uniform(-10, 10)), y_m=20.6, reach_m=2.0, wide_m=0.5)

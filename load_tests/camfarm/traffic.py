@@ -1,6 +1,6 @@
 """Who is on the street at which time: endless, repeatable streams of actors."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -110,15 +110,13 @@ def _along_lane(lane: Lane, seed: int, *, light: Lighting, first_identity: int) 
         identity += 1
 
 
-def _is_clear(vehicles: list[Actor], *, x_m: float, begin_s: float, end_s: float) -> bool:
-    """Whether the carriageway at x_m stays free of vehicles over the time."""
-    times = np.arange(begin_s - 0.3, end_s + 0.3, 0.2)
-    for vehicle in vehicles:
-        if vehicle.leaves_s > begin_s - 1 and vehicle.enters_s < end_s + 1:
-            distance = np.abs(vehicle.ground(times)[:, 0] - x_m)
-            if bool(np.any(distance < (5.4 if vehicle.label is Label.TRUCK else 3.8))):
-                return False
-    return True
+def _passage_s(vehicle: Actor, x_m: float) -> tuple[float, float]:
+    """The time during which a vehicle, which keeps its speed, is at x_m or too near to step out."""
+    (enters_s, begin_x, _), (leaves_s, end_x, _) = vehicle.path.tolist()
+    pace = (end_x - begin_x) / (leaves_s - enters_s)
+    middle_s = enters_s + (x_m - begin_x) / pace
+    margin_s = (5.4 if vehicle.label is Label.TRUCK else 3.8) / abs(pace) + 0.3
+    return middle_s - margin_s, middle_s + margin_s
 
 
 class Traffic:
@@ -136,7 +134,7 @@ class Traffic:
         self._next_crossing_s = -10.0
         self._crossing_identity = 90 * _IDENTITIES_PER_STREAM
         self._heads: list[Actor | None] = [next(lane, None) for lane in self._lanes]
-        self._vehicles: list[Actor] = []
+        self._vehicles: deque[Actor] = deque()
         self._by_decade: defaultdict[int, list[Actor]] = defaultdict(list)
 
     def between(self, begin_s: float, end_s: float) -> list[Actor]:
@@ -182,11 +180,15 @@ class Traffic:
         near, far = 10.6 + float(rng.uniform(-0.3, 0.2)), 20.6 + float(rng.uniform(0.0, 1.0))
         begin_y, end_y = (near, far) if outward else (far, near)
         walk_s = abs(start * REACH_M - side_x) / pace
-        vehicles = [one for one in self._vehicles if one.leaves_s > arrives_s]
+        while self._vehicles and self._vehicles[0].leaves_s < arrives_s - _WALK_UP_S:
+            self._vehicles.popleft()
+        passages = np.array([_passage_s(one, side_x) for one in self._vehicles if one.leaves_s > arrives_s]).reshape(
+            -1, 2
+        )
         for wait_s in np.arange(0.3, 14.0, 0.5):
             go_s = arrives_s + float(wait_s)
             over_s = go_s + (far - near) / pace
-            if _is_clear(vehicles, x_m=side_x, begin_s=go_s, end_s=over_s):
+            if not np.any((passages[:, 0] < over_s) & (passages[:, 1] > go_s)):
                 away_s = over_s + abs(-start * REACH_M - side_x) / pace
                 path = [
                     (arrives_s - walk_s, start * REACH_M, begin_y),

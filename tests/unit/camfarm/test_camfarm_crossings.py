@@ -5,7 +5,7 @@ import pytest
 
 from load_tests.camfarm import Camera, Label, Line, Scene, crossings, truth_only
 
-CAMERA = Camera(width_px=640, height_px=360, fps=25.0)
+CAMERA = Camera(width_px=640, height_px=360, fps=10.0)
 DOWN = Line(x1=0.5, y1=0.0, x2=0.5, y2=1.0)  # left of this line is the image's right half
 UP = Line(x1=0.5, y1=1.0, x2=0.5, y2=0.0)
 
@@ -32,15 +32,15 @@ def test_walkers_cross_when_their_boxes_do() -> None:
     scene = Scene(seed=7)
     middles = {
         (identity, truth.seq): float(box[0] + box[2]) / 2 - 320
-        for truth in truth_only(scene, CAMERA, frames=500)
+        for truth in truth_only(scene, CAMERA, frames=200)
         for identity, box in zip(truth.identity.tolist(), truth.xyxy, strict=True)
     }
     checked = 0
     for crossing in crossings(scene, CAMERA, UP, begin_s=1.0, end_s=19.0):
         if crossing.label in {Label.PERSON, Label.BICYCLE}:
             # A leg ahead moves the box's middle, so half a second before and after is asked.
-            before = middles.get((crossing.identity, round((crossing.at_s - 0.5) * 25)), 0.0)
-            after = middles.get((crossing.identity, round((crossing.at_s + 0.5) * 25)), 0.0)
+            before = middles.get((crossing.identity, round((crossing.at_s - 0.5) * 10)), 0.0)
+            after = middles.get((crossing.identity, round((crossing.at_s + 0.5) * 10)), 0.0)
             assert before * crossing.direction <= 0
             assert after * crossing.direction >= 0
             checked += bool(before and after)

@@ -51,7 +51,7 @@ def test_wholly_visible_actors_are_found_exactly_without_faults() -> None:
 
 
 def test_misses_and_ghosts_come_at_the_rate_asked_for() -> None:
-    truths = make_truths(frames=60)
+    truths = make_truths(frames=40)
     noisy = make_noisy(truths, faults=Faults(miss_rate=0.4, false_positives=1.5))
     visible = sum(int(np.count_nonzero(truth.visibility >= 1.0)) for truth in truths)
     found = sum(
@@ -64,7 +64,7 @@ def test_misses_and_ghosts_come_at_the_rate_asked_for() -> None:
 
 def test_hidden_actors_score_lower() -> None:
     clear, hidden = [], []
-    for truth, noisy in zip(make_truths(frames=60), make_noisy(make_truths(frames=60)), strict=True):
+    for truth, noisy in zip(make_truths(frames=40), make_noisy(make_truths(frames=40)), strict=True):
         for identity, score in zip(noisy.identity, noisy.score, strict=True):
             visibility = truth.visibility[truth.identity == identity]
             (clear if np.all(visibility > 0.95) else hidden).extend([float(score)] * len(visibility))

@@ -85,11 +85,11 @@ def test_truth_without_drawing_is_the_truth_with_drawing() -> None:
         assert_same_moment(one, other)
 
 
-@pytest.mark.parametrize("density", [4.0, 11.0, 40.0, 100.0])
+@pytest.mark.parametrize("density", [4.0, 11.0, 100.0])
 def test_density_is_about_the_number_of_objects_in_view(density: float) -> None:
     counts = [
         len(truth)
-        for seed in range(4)
+        for seed in range(3)
         for truth in truth_only(Scene(seed=seed, density=density), make_camera(fps=0.1), frames=4)
     ]
     assert 0.65 * density < np.mean(counts) < 1.5 * density
@@ -97,7 +97,7 @@ def test_density_is_about_the_number_of_objects_in_view(density: float) -> None:
 
 def test_all_classes_appear_by_day_and_at_dusk() -> None:
     for is_dusk in (False, True):
-        truths = truth_only(Scene(seed=1, is_dusk=is_dusk), make_camera(fps=0.5), frames=40)
+        truths = truth_only(Scene(seed=1, is_dusk=is_dusk), make_camera(fps=0.25), frames=20)
         assert {label for truth in truths for label in truth.label.tolist()} == {int(label) for label in Label}
 
 
@@ -109,7 +109,7 @@ def test_dusk_is_darker_than_day() -> None:
 def test_actors_move_without_jumps_and_keep_their_class() -> None:
     places: dict[int, tuple[float, float]] = {}
     labels: dict[int, int] = {}
-    for truth in truth_only(Scene(seed=9), make_camera(width_px=640, height_px=360, fps=25.0), frames=75):
+    for truth in truth_only(Scene(seed=9), make_camera(width_px=640, height_px=360, fps=25.0), frames=50):
         for identity, label, box in zip(
             truth.identity.tolist(), truth.label.tolist(), truth.xyxy.tolist(), strict=True
         ):

@@ -38,11 +38,11 @@ def edge_error_px(mask: Mask, box: npt.NDArray[np.float32]) -> float:
     return float(np.abs(bounds - box).max())
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+@pytest.mark.parametrize("seed", [1, 2, 3])
 def test_boxes_fit_what_is_drawn_to_two_pixels(seed: int) -> None:
     # OpenCV's smooth edges reach up to two pixels beyond the geometry, whatever the image's size.
     checked: set[Label] = set()
-    for seq in range(4):
+    for seq in range(3):
         seen, truth, _ = make_frame(seed=seed, seq=seq)
         whole = {identity: at for at, identity in enumerate(truth.identity.tolist()) if truth.in_frame[at] == 1.0}
         actors = [(each.actor, painted(each)) for each in seen if each.actor is not None]
@@ -116,7 +116,7 @@ def test_boxes_lie_in_the_image_and_shares_in_their_ranges() -> None:
 def test_an_actor_half_out_of_the_image_is_half_in_frame() -> None:
     shares = [
         float(share)
-        for truth in truth_only(Scene(seed=3), Camera(width_px=640, height_px=360, fps=20.0), frames=200)
+        for truth in truth_only(Scene(seed=3), Camera(width_px=640, height_px=360, fps=20.0), frames=100)
         for share in truth.in_frame[(truth.xyxy[:, 2] >= 639.9) & (truth.label >= Label.CAR)]
     ]
     assert min(shares) < 0.2

@@ -1,12 +1,9 @@
 """The networks made for tests and load are what they claim to be."""
 
-import sys
-
 import numpy as np
 import onnx
 import pytest
 
-import engines.openvino_engine
 from app.core.model import Head
 from engines.random_yolo import yolov8n_shaped
 from engines.tiny_yolo import tiny_yolo
@@ -38,8 +35,3 @@ def test_the_random_network_has_the_size_of_yolov8n() -> None:
 def test_the_same_seed_gives_the_same_network(head: Head) -> None:
     assert tiny_yolo(head, seed=3) == tiny_yolo(head, seed=3)
     assert tiny_yolo(head, seed=3) != tiny_yolo(head, seed=4)
-
-
-def test_openvino_comes_without_its_converter_and_telemetry() -> None:
-    assert engines.openvino_engine.ov.__version__
-    assert not [name for name in sys.modules if name.startswith(("openvino_telemetry", "openvino.tools.ovc."))]
