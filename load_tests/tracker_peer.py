@@ -5,6 +5,7 @@ One JSON command per line on standard input, one JSON answer per line on standar
 """
 
 import contextlib
+import gc
 import json
 import sys
 import time
@@ -31,12 +32,6 @@ def as_supervision(columns):
 class Peer:
     """ByteTrack of the `trackers` package, loaded with one sequence."""
 
-    def __init__(self):
-        self.frames = []
-        self.times_s = []
-        self.settings = {}
-        self.position = 0
-
     def load(self, *, path, settings):
         """Take a sequence; `settings` are keyword arguments of ByteTrackTracker."""
         arrays = np.load(path)
@@ -62,19 +57,19 @@ class Peer:
         )
         return {"rows": sum(map(len, results))}
 
-    def turn(self, *, updates):
-        """Seconds of the next `updates` frames, after which the sequence goes on; a new tracker at its start."""
-        elapsed_s = 0.0
-        for _ in range(updates):
-            if self.position == len(self.frames):
-                self.position = 0
-                self.tracker = ByteTrackTracker(**self.settings)
-            frame = self.frames[self.position]
-            start_s = time.process_time()
-            self.tracker.update(frame)
-            elapsed_s += time.process_time() - start_s
-            self.position += 1
-        return {"seconds": elapsed_s}
+    def turn(self, *, updates, has_timestamps):
+        """CPU seconds of the next `updates` frames, after which the sequence goes on; a new tracker at its start."""
+        if self.position + updates > len(self.frames):
+            self.position = 0
+            self.tracker = ByteTrackTracker(**self.settings)
+        part = slice(self.position, self.position + updates)
+        work = list(zip(self.frames[part], self.times_s[part] if has_timestamps else [None] * updates, strict=True))
+        self.position += updates
+        update = self.tracker.update
+        start_s = time.process_time()
+        for frame, time_s in work:
+            update(frame, timestamp=time_s)
+        return {"seconds": time.process_time() - start_s}
 
 
 def pairwise_iou(xyxy, others):
@@ -126,6 +121,7 @@ def evaluate(*, truth, result):
 def main():
     """Answer commands until standard input ends."""
     answers = sys.stdout
+    gc.freeze()  # as a service does once it is up; the other side does it too
     peer = Peer()
     commands = {"load": peer.load, "track": peer.track, "turn": peer.turn, "evaluate": evaluate}
     warnings.simplefilter("ignore")

@@ -56,11 +56,10 @@ class ByteTracker:
         Rows with a coordinate or score that is not finite, or without area, belong to no track. A late frame (see
         StreamClock) is matched with the tracks where they are. After a gap of more than `max_lost_s` all ids are new.
         """
-        tracks, before_s = self._tracks, self._clock.now_s
+        tracks = self._tracks
         step_s = self._clock.advance(detections.ref)
         self._frame += 1
-        lost_s = self._clock.now_s - self._parameters.max_lost_s - _GRACE_S
-        tracks.forget(confirmed_before_s=lost_s, others_before_s=before_s)
+        tracks.forget_lost(before_s=self._clock.now_s - self._parameters.max_lost_s - _GRACE_S)
         self._motion.predict(tracks.belief, step_s=step_s)
         seen = self._seen(detections)
         rows, cols = self._associate(seen)
@@ -113,9 +112,12 @@ class ByteTracker:
         tracks = self._tracks
         self._motion.correct(tracks.belief, rows=rows, boxes=boxes)
         tracks.seen_s[rows] = self._clock.now_s
-        if tracks.confirmed < len(tracks):
-            self._confirm()
-        return tracks.track_id.take(rows)
+        if tracks.confirmed == len(tracks):
+            return tracks.track_id.take(rows)
+        self._confirm()
+        track_id = tracks.track_id.take(rows)
+        tracks.forget_missed(now_s=self._clock.now_s)
+        return track_id
 
     def _begin(self, boxes: Array, *, label: NDArray[np.int32]) -> Array:
         """Begin tracks; their ids, -1 unless one sight is enough."""

@@ -46,15 +46,21 @@ class TrackTable:
         is_due = self.begun[young] <= begun_by
         is_due &= self.seen_s[young] == now_s
         rows = is_due.nonzero()[0]
-        rows += self.confirmed
-        self.track_id[rows] = np.arange(next_id, next_id + rows.size)
+        if rows.size:
+            self.track_id[young][rows] = np.arange(next_id, next_id + rows.size)
         return next_id + int(rows.size)
 
-    def forget(self, *, confirmed_before_s: float, others_before_s: float) -> None:
-        """Forget the tracks last seen before these times."""
-        is_kept = self.seen_s >= confirmed_before_s
-        if self.confirmed < len(self):
-            is_kept &= (self.seen_s >= others_before_s) | (self.track_id > 0)
-        if np.count_nonzero(is_kept) < len(self):
-            self._hold(self._block.compress(is_kept, axis=1))
+    def forget_missed(self, *, now_s: float) -> None:
+        """Forget the unconfirmed tracks not seen now; those confirmed since the last time count as such from here on."""
+        wanted = self.seen_s == now_s
+        wanted |= self.track_id > 0
+        if np.count_nonzero(wanted) < len(self):
+            self._hold(self._block.compress(wanted, axis=1))
         self.confirmed = int(np.count_nonzero(self.track_id > 0))
+
+    def forget_lost(self, *, before_s: float) -> None:
+        """Forget the tracks last seen before this time."""
+        wanted = self.seen_s >= before_s
+        if np.count_nonzero(wanted) < len(self):
+            self.confirmed = int(np.count_nonzero(wanted[: self.confirmed]))
+            self._hold(self._block.compress(wanted, axis=1))

@@ -83,7 +83,7 @@ def _draw_seed(seed: int, folder: Path, recipe: Recipe) -> int:
 
 
 def draw(folder: Path, recipe: Recipe, *, processes: int) -> int:
-    """Write a split's `images/` and `labels/`, unless the same recipe already lies there; returns the labelled objects."""
+    """Write a split's `images/` and `labels/`, unless the same recipe lies there; returns the objects labelled."""
     stamp, made = folder / "recipe.json", {**asdict(recipe), "labelled": 0}
     if stamp.exists():
         found: dict[str, float] = json.loads(stamp.read_text())

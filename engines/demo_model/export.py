@@ -17,32 +17,32 @@ from load_tests.camfarm.actor import LABEL_NAMES
 
 MAX_BYTES = 12 * 1024 * 1024
 NAME, VERSION = "street", "1.0.0"
+_FRAMEWORKS = ("ultralytics", "torch", "onnx", "numpy", "opencv-python-headless")
+_EVALUATION = (
+    "Ultralytics val on seeds never trained on, from training.val_first_seed. An object is labelled when at least 0.3 "
+    "of what lies inside the image is not hidden and its box measures at least 8 px at the model's size."
+)
 _LICENCE = (
-    "Trained and exported with Ultralytics (AGPL-3.0), which holds that weights trained with it are under AGPL-3.0 too: "
+    "Trained and exported with Ultralytics (AGPL-3.0), which holds that weights trained with it are AGPL-3.0 too: "
     "whoever serves this model over a network must offer the service's complete source under AGPL-3.0, or hold an "
     "Ultralytics Enterprise licence. The training images are synthetic and drawn by this repository."
 )
 
 
 def write_model(
-    checkpoint: Path,
-    target: Path,
-    *,
-    input_px: int,
-    plan: dict[str, Any],
-    quality: dict[str, Any],
-    durations: dict[str, float],
+    checkpoint: Path, target: Path, *, input_px: int, quality: dict[str, Any], made: dict[str, Any]
 ) -> None:
-    """Write `target`/model.onnx (dynamic batch, raw head) and card.json; ValueError when the file is too large."""
-    exported = Path(
-        YOLO(str(checkpoint)).export(
-            format="onnx",
-            imgsz=input_px,
-            opset=17,
-            dynamic=True,
-            simplify=find_spec("onnxslim") is not None,
-            device="cpu",
-        )
+    """Write `target`/model.onnx (dynamic batch, raw head) and card.json; ValueError when the file is too large.
+
+    `made` says how: "plan", "command" and "durations" in seconds.
+    """
+    exported = YOLO(str(checkpoint)).export(
+        format="onnx",
+        imgsz=input_px,
+        opset=17,
+        dynamic=True,
+        simplify=find_spec("onnxslim") is not None,
+        device="cpu",
     )
     target.mkdir(parents=True, exist_ok=True)
     model = target / "model.onnx"
@@ -52,31 +52,47 @@ def write_model(
     if len(data) > MAX_BYTES:
         message = f"the model has {len(data)} bytes, more than {MAX_BYTES}"
         raise ValueError(message)
-    parameters = sum(weight.numel() for weight in YOLO(str(checkpoint)).model.parameters())
     card = {
         "name": NAME,
         "version": VERSION,
         "labels": list(LABEL_NAMES),
-        "input": {"name": "images", "width_px": input_px, "height_px": input_px, "layout": "NCHW", "colour": "RGB",
-                  "range": [0, 1], "letterbox_value": 114, "batch": "dynamic"},
-        "head": {"kind": "yolov8", "output": "output0", "rows": "4 + labels: centre x, centre y, width, height in input pixels, then one score per label",
-                 "is_sigmoid_applied": True, "needs_nms": True},
+        **_interface(input_px),
         "sha256": hashlib.sha256(data).hexdigest(),
         "bytes": len(data),
-        "parameters": parameters,
+        "parameters": sum(weight.numel() for weight in YOLO(str(checkpoint)).model.parameters()),
         **quality,
-        "evaluation": "Ultralytics val on seeds never trained on; a labelled object shows at least 0.3 of what lies inside "
-        "the image and measures at least 8 px at the model's size",
-        "training": plan,
-        "command": "python -m engines.demo_model.train",
-        "durations": durations,
-        "duration_s": durations["total_s"],
+        "evaluation": _EVALUATION,
+        "training": made["plan"],
+        "command": made["command"],
+        "durations": made["durations"],
+        "duration_s": round(sum(made["durations"].values()), 1),
         "date": datetime.now(UTC).date().isoformat(),
-        "versions": {name: version(name) for name in ("ultralytics", "torch", "onnx", "numpy", "opencv-python-headless")}
-        | {"python": platform.python_version()},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _FRAMEWORKS}},
         "licence": _LICENCE,
-    }  # fmt: skip
+    }
     (target / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+
+
+def _interface(input_px: int) -> dict[str, Any]:
+    """What goes in and what comes out, for the card."""
+    return {
+        "input": {
+            "name": "images",
+            "width_px": input_px,
+            "height_px": input_px,
+            "layout": "NCHW",
+            "colour": "RGB",
+            "range": [0, 1],
+            "letterbox_value": 114,
+            "batch": "dynamic",
+        },
+        "head": {
+            "kind": "yolov8",
+            "output": "output0",
+            "rows": "centre x, centre y, width, height in input pixels, then one score in [0, 1] per label",
+            "needs_nms": True,
+        },
+    }
 
 
 def _tidy(path: Path, *, input_px: int) -> None:

@@ -1,6 +1,7 @@
 """Trains the demo model from nothing: draws the data, trains, evaluates on unseen seeds, exports ONNX and its card."""
 
 import argparse
+import csv
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "build" / "demo_model"
 # Read when Ultralytics is imported: no network, no installing, no files outside the build folder.
 os.environ.update(YOLO_OFFLINE="1", YOLO_AUTOINSTALL="False", YOLO_CONFIG_DIR=str(WORK), MPLCONFIGDIR=str(WORK))
-# One thread: two spent 6 s of CPU per iteration in place of 0.8 s as soon as the machine was shared (2 cores, 2026-11-23).
+# One thread: two took 6 s of CPU per iteration in place of 0.8 s when the machine was shared (2 cores, 2026-11-23).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 WORK.mkdir(parents=True, exist_ok=True)
 
@@ -43,6 +44,11 @@ class Plan:
     epochs: int = 26
     hours: float = 0.0  # above 0: as many epochs as fit, `epochs` is ignored
     batch: int = 16
+
+    def command(self) -> str:
+        """The command line that trains like this."""
+        length = f"--hours {self.hours}" if self.hours else f"--epochs {self.epochs}"
+        return f"python -m engines.demo_model.train {length} --train-seeds {self.train_seeds}"
 
 
 def data_file(plan: Plan) -> Path:
@@ -105,48 +111,72 @@ def train(plan: Plan, data: Path, *, name: str) -> Path:
     return Path(trainer.last)
 
 
+def training_record(checkpoint: Path) -> tuple[int, float]:
+    """(epochs, seconds) that made a checkpoint, from Ultralytics' log beside it."""
+    with (checkpoint.parents[1] / "results.csv").open() as log:
+        last = list(csv.DictReader(log))[-1]
+    return int(last["epoch"]), float(last["time"])
+
+
 def evaluate(checkpoint: Path, plan: Plan, data: Path) -> dict[str, Any]:
     """Ultralytics' own validation on the unseen seeds, letterboxed to a square as the service does it."""
     torch.set_num_threads(_THREADS)
     found = YOLO(str(checkpoint)).val(
-        data=str(data), imgsz=plan.input_px, batch=16, rect=False, device="cpu", workers=2, plots=False,
-        project=str(WORK / "runs"), name="val", exist_ok=True,
-    )  # fmt: skip
-    per_class = {
-        found.names[at]: round(float(value), 4)
-        for at, value in zip(found.box.ap_class_index, found.box.maps[found.box.ap_class_index], strict=True)
-    }
+        data=str(data),
+        imgsz=plan.input_px,
+        batch=16,
+        rect=False,
+        device="cpu",
+        plots=False,
+        project=str(WORK / "runs"),
+        name="val",
+        exist_ok=True,
+    )
+    by_class = zip(found.box.ap_class_index, found.box.ap50, found.box.ap, strict=True)
     return {
         "mAP50": round(float(found.box.map50), 4),
         "mAP50_95": round(float(found.box.map), 4),
-        "mAP50_95_by_class": per_class,
+        "by_class": {
+            found.names[at]: {"AP50": round(float(ap50), 4), "AP50_95": round(float(ap), 4)}
+            for at, ap50, ap in by_class
+        },
         "precision": round(float(found.box.mp), 4),
         "recall": round(float(found.box.mr), 4),
     }
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the whole way; 1 when the quality is below the bar, and then nothing is written over the model."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m engines.demo_model.train", description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "engines" / "models" / "street" / "1.0.0")
     parser.add_argument("--epochs", type=int, default=Plan().epochs)
     parser.add_argument("--hours", type=float, default=Plan().hours, help="train this long, in place of --epochs")
     parser.add_argument("--train-seeds", type=int, default=Plan().train_seeds)
-    parser.add_argument("--name", default="street")
-    arguments = parser.parse_args(argv)
+    parser.add_argument("--name", default="street", help="of the run's folder under build/demo_model/runs")
+    parser.add_argument("--checkpoint", type=Path, help="do not train: evaluate and export this")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the whole way; 1 when the quality is below the bar, and then nothing is written over the model."""
+    arguments = _arguments(argv)
     plan = Plan(epochs=arguments.epochs, hours=arguments.hours, train_seeds=arguments.train_seeds)
     started_s = time.monotonic()
     data = data_file(plan)
     drawn_s = time.monotonic()
-    checkpoint = train(plan, data, name=arguments.name)
-    trained_s = time.monotonic()
+    checkpoint = arguments.checkpoint or train(plan, data, name=arguments.name)
+    epochs, train_s = training_record(checkpoint)
+    before_evaluation_s = time.monotonic()
     quality = evaluate(checkpoint, plan, data)
-    durations = {"draw_s": round(drawn_s - started_s, 1), "train_s": round(trained_s - drawn_s, 1)}
-    durations["total_s"] = round(time.monotonic() - started_s, 1)
+    durations = {
+        "draw_s": round(drawn_s - started_s, 1),
+        "train_s": round(train_s, 1),
+        "evaluate_s": round(time.monotonic() - before_evaluation_s, 1),
+    }
     print(json.dumps({**quality, **durations}, indent=2), flush=True)
     is_good = quality["mAP50"] >= MIN_MAP50 and quality["mAP50_95"] >= MIN_MAP50_95
     target = arguments.out if is_good else WORK / "below_the_bar"
-    write_model(checkpoint, target, input_px=plan.input_px, plan=asdict(plan), quality=quality, durations=durations)
+    made = {"plan": {**asdict(plan), "epochs": epochs}, "command": plan.command(), "durations": durations}
+    write_model(checkpoint, target, input_px=plan.input_px, quality=quality, made=made)
     print(("wrote " if is_good else "BELOW THE BAR, wrote ") + os.path.relpath(target, ROOT), flush=True)
     return 0 if is_good else 1
 

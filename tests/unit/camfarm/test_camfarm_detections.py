@@ -35,7 +35,7 @@ def test_same_seed_gives_the_same_detections_and_another_others() -> None:
 
 def test_types_ranges_and_order() -> None:
     for noisy in make_noisy(make_truths()):
-        assert (noisy.xyxy.dtype, noisy.score.dtype, noisy.label.dtype) == (np.float32, np.float32, np.int32)
+        assert [each.dtype.name for each in (noisy.xyxy, noisy.score, noisy.label)] == ["float32", "float32", "int32"]
         assert np.all(
             (noisy.xyxy[:, 2:] > noisy.xyxy[:, :2]) & (noisy.xyxy[:, 2:] <= (640, 360)) & (noisy.xyxy[:, :2] >= 0)
         )
@@ -63,7 +63,8 @@ def test_misses_and_ghosts_come_at_the_rate_asked_for() -> None:
 
 
 def test_hidden_actors_score_lower() -> None:
-    clear, hidden = [], []
+    clear: list[float] = []
+    hidden: list[float] = []
     for truth, noisy in zip(make_truths(frames=40), make_noisy(make_truths(frames=40)), strict=True):
         for identity, score in zip(noisy.identity, noisy.score, strict=True):
             visibility = truth.visibility[truth.identity == identity]

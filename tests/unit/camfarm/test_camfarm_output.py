@@ -1,6 +1,7 @@
 """What the farm writes: MP4, JPEGs, truth lines, and its command line."""
 
 import json
+import re
 from pathlib import Path
 
 import av
@@ -9,6 +10,8 @@ import pytest
 from load_tests.camfarm import Camera, Scene, encode_jpeg, render
 from load_tests.camfarm.__main__ import main
 from load_tests.camfarm.video import write_mp4
+
+README = Path(__file__).parents[3] / "load_tests" / "camfarm" / "README.md"
 
 
 def presentation_times_s(path: Path) -> list[float]:
@@ -70,3 +73,9 @@ def test_command_line_without_output_says_so(capsys: pytest.CaptureFixture[str])
 def test_command_line_refuses_sizes_it_cannot_draw(size: str) -> None:
     with pytest.raises(SystemExit):
         main([f"--size={size}", "--out", "clip.mp4"])
+
+
+def test_readme_example_runs() -> None:
+    example = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(example) == 1
+    exec(compile(example[0], str(README), "exec"), {})  # noqa: S102 - our own example

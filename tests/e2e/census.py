@@ -1,0 +1,78 @@
+"""What the processes of a service hold, as /proc tells it: files, threads, memory now and at its highest."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from load_tests.service import Service
+
+MIB = 1024**2
+_PROC = Path("/proc")
+_RESET_PEAK = "5"
+"""proc(5), clear_refs: the highest resident size starts anew at what it is now."""
+
+
+def serving(service: Service) -> dict[int, str]:
+    """The processes that a request goes through: proxy and replicas, by id."""
+    titles = service.processes().items()
+    return {pid: title for pid, title in titles if "ServeReplica" in title or "proxy" in title.lower()}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Census:
+    """Sums over the processes: files open, those of them that are unlinked already, and threads."""
+
+    files: int
+    unlinked: int
+    threads: int
+
+    def is_within(self, other: "Census") -> bool:
+        """Whether nothing is more than in the other."""
+        return self.files <= other.files and self.unlinked <= other.unlinked and self.threads <= other.threads
+
+
+def census(pids: Iterable[int]) -> Census:
+    """What they hold now."""
+    opened = [_target(link) for pid in pids for link in (_PROC / str(pid) / "fd").iterdir()]
+    unlinked = [target for target in opened if target.startswith("/") and target.endswith(" (deleted)")]
+    threads = [task for pid in pids for task in (_PROC / str(pid) / "task").iterdir()]
+    return Census(files=len(opened), unlinked=len(unlinked), threads=len(threads))
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:  # closed since it was listed
+        return ""
+
+
+class Peak:
+    """How far the processes' resident memory rose together, at its highest, since this was made."""
+
+    def __init__(self, pids: Iterable[int]) -> None:
+        self._pids = list(pids)
+        self._before_bytes = self._sum("VmRSS")
+        for pid in self._pids:
+            (_PROC / str(pid) / "clear_refs").write_text(_RESET_PEAK)
+
+    def rise_bytes(self) -> int:
+        """The sum of each process's own highest, though these need not coincide."""
+        return self._sum("VmHWM") - self._before_bytes
+
+    def left_bytes(self) -> int:
+        """What has stayed of it."""
+        return self._sum("VmRSS") - self._before_bytes
+
+    def _sum(self, field: str) -> int:
+        """Source: proc(5), status; values are in KiB."""
+        texts = [(_PROC / str(pid) / "status").read_text() for pid in self._pids]
+        return sum(int(text.split(f"{field}:")[1].split()[0]) * 1024 for text in texts)
+
+
+def comes_true(condition: Callable[[], bool], *, within_s: float) -> bool:
+    """Whether it does in time."""
+    deadline_s = time.monotonic() + within_s
+    while not (is_true := condition()) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    return is_true
