@@ -125,6 +125,7 @@ class ByteTracker:
         tracks.begin(self._motion.begin(boxes), label=label, frame=self._frame, now_s=self._clock.now_s)
         if self._parameters.min_hits == 1:
             self._confirm()
+            tracks.forget_missed(now_s=self._clock.now_s)
         return tracks.track_id[-label.size :]
 
     def _confirm(self) -> None:
