@@ -51,7 +51,9 @@ class Street:
         """Times in whole milliseconds, as cameras stamp; truth as (xyxy, id); detections as (xyxy, score, label)."""
         camera = Camera(width_px=WIDTH_PX, height_px=HEIGHT_PX, fps=self.fps)
         times_s, truths, found = [], [], []
-        for truth in truth_only(Scene(seed=self.seed, density=self.density), camera, frames=round(self.seconds * self.fps)):
+        for truth in truth_only(
+            Scene(seed=self.seed, density=self.density), camera, frames=round(self.seconds * self.fps)
+        ):
             noisy = degraded(truth, 1, width_px=WIDTH_PX, height_px=HEIGHT_PX, faults=self.faults)
             is_seen = truth.visibility >= MIN_VISIBILITY
             times_s.append(round(truth.captured_at_s, 3))
@@ -154,8 +156,8 @@ def compare(street: Street, peer: Peer, folder: Path) -> dict[str, dict[str, flo
         ("peer, our thresholds", matched, True),
     ):
         out = str(folder / "peer.npz")
-        settings = {"frame_rate": street.fps, **settings}
-        peer.ask("track", path=detections, out=out, settings=settings, has_timestamps=has_timestamps)
+        rate = {"frame_rate": street.fps}
+        peer.ask("track", path=detections, out=out, settings=rate | settings, has_timestamps=has_timestamps)
         scores[name] = peer.ask("evaluate", truth=truth, result=out)
     return scores
 
@@ -230,7 +232,8 @@ def main() -> int:
         races = {"usual streets": race(usual, peer, folder), "packed streets": race(packed, peer, folder)}
         for street in STREETS:
             scores[street.name] = compare(street, peer, folder)
-            row = "  ".join(f"{m} {scores[street.name]['ours'][m]:.3f} / {scores[street.name]['peer'][m]:.3f}" for m in METRICS)
+            ours, theirs = scores[street.name]["ours"], scores[street.name]["peer"]
+            row = "  ".join(f"{metric} {ours[metric]:.3f} / {theirs[metric]:.3f}" for metric in METRICS)
             print(f"tracker: {street.name}: {row}", file=sys.stderr)
     peer.close()
     deltas = {

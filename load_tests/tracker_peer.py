@@ -1,4 +1,4 @@
-"""The other side of `load_tests.tracker`, run by the Python of its own environment: the `trackers` package and TrackEval.
+"""The other side of `load_tests.tracker`, run by the Python of its own environment: `trackers` and TrackEval.
 
 One JSON command per line on standard input, one JSON answer per line on standard output. Arrays travel in .npz files:
 `counts (frames,)` rows per frame, and per row `xyxy`, `score`, `label` (detections) or `xyxy`, `id` (truth, results).
@@ -10,20 +10,26 @@ import json
 import sys
 import time
 import warnings
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 import supervision as sv
 import trackeval
 from trackers import ByteTrackTracker
 
+Array: TypeAlias = np.ndarray
+Settings: TypeAlias = dict[str, Any]
+Answer: TypeAlias = dict[str, Any]
 
-def frames_of(arrays, *names):
+
+def frames_of(arrays: Mapping[str, Array], *names: str) -> list[tuple[Array, ...]]:
     """Per frame a tuple of the named columns."""
     stops = np.cumsum(arrays["counts"])[:-1]
     return list(zip(*(np.split(arrays[name], stops) for name in names), strict=True))
 
 
-def as_supervision(columns):
+def as_supervision(columns: tuple[Array, ...]) -> sv.Detections:
     """One frame's columns as the package wants them."""
     xyxy, score, label = columns
     return sv.Detections(xyxy=xyxy, confidence=score, class_id=label.astype(int))
@@ -32,7 +38,7 @@ def as_supervision(columns):
 class Peer:
     """ByteTrack of the `trackers` package, loaded with one sequence."""
 
-    def load(self, *, path, settings):
+    def load(self, *, path: str, settings: Settings) -> Answer:
         """Take a sequence; `settings` are keyword arguments of ByteTrackTracker."""
         arrays = np.load(path)
         self.frames = [as_supervision(columns) for columns in frames_of(arrays, "xyxy", "score", "label")]
@@ -42,7 +48,7 @@ class Peer:
         self.position = 0
         return {"frames": len(self.frames)}
 
-    def track(self, *, path, out, settings, has_timestamps):
+    def track(self, *, path: str, out: str, settings: Settings, has_timestamps: bool) -> Answer:
         """Track a whole sequence and write what has an id."""
         self.load(path=path, settings=settings)
         results = []
@@ -57,7 +63,7 @@ class Peer:
         )
         return {"rows": sum(map(len, results))}
 
-    def turn(self, *, updates, has_timestamps):
+    def turn(self, *, updates: int, has_timestamps: bool) -> Answer:
         """CPU seconds of the next `updates` frames, after which the sequence goes on; a new tracker at its start."""
         if self.position + updates > len(self.frames):
             self.position = 0
@@ -72,7 +78,7 @@ class Peer:
         return {"seconds": time.process_time() - start_s}
 
 
-def pairwise_iou(xyxy, others):
+def pairwise_iou(xyxy: Array, others: Array) -> Array:
     """IoU matrix (n, m) of two sets of boxes."""
     low = np.maximum(xyxy[:, None, :2], others[None, :, :2])
     high = np.minimum(xyxy[:, None, 2:], others[None, :, 2:])
@@ -81,7 +87,7 @@ def pairwise_iou(xyxy, others):
     return shared / np.maximum(area[:, None] + other_area[None] - shared, 1e-9)
 
 
-def evaluate(*, truth, result):
+def evaluate(*, truth: str, result: str) -> Answer:
     """HOTA, MOTA and IDF1 of a result file against a truth file, by TrackEval."""
     true, found = np.load(truth), np.load(result)
     true_ids, true_index = np.unique(true["id"], return_inverse=True)
@@ -118,7 +124,7 @@ def evaluate(*, truth, result):
     }
 
 
-def main():
+def main() -> None:
     """Answer commands until standard input ends."""
     answers = sys.stdout
     gc.freeze()  # as a service does once it is up; the other side does it too

@@ -47,6 +47,7 @@ class FramePath:
         self._video_batches = video_batches
         self._clock = clock
         self._stills = MicroBatcher(chain.detect, limits=limits, clock=clock)
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def detect(
         self, data: bytes | memoryview, *, ref: FrameRef, query: Query, deadline_s: float | None = None
@@ -70,16 +71,26 @@ class FramePath:
         listening, everything that was opened for the video is closed.
         """
         video_id = new_stream_id()
-        await self._chain.open_video(video_id, spec)
         run = _VideoRun(self._chain, video_id, spec=self.spec, limits=self._limits, window=self._video_batches)
-        upload = asyncio.create_task(run.upload(chunks), context=contextvars.Context())
+        upload: asyncio.Task[None] | None = None
         try:
+            await self._chain.open_video(video_id, spec)
+            upload = asyncio.create_task(run.upload(chunks), context=contextvars.Context())
             async for item in run.results():
                 yield item
         finally:
+            # In a context of its own, and held: Ray cancels what a request calls after its client has left, and a task
+            # group cancels each of our awaits anew.
+            closing = asyncio.create_task(self._close(video_id, upload), context=contextvars.Context())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            await asyncio.shield(closing)
+
+    async def _close(self, video_id: str, upload: asyncio.Task[None] | None) -> None:
+        if upload is not None:
             upload.cancel()
             await asyncio.gather(upload, return_exceptions=True)
-            await asyncio.shield(self._chain.close_video(video_id))
+        await self._chain.close_video(video_id)
 
 
 class _VideoRun:

@@ -90,11 +90,11 @@ def _solve(edges: Edges, *, nodes: int) -> Indices:
     names = is_used.nonzero()[0]
     place = np.empty(nodes, np.intp)
     place[names] = np.arange(names.size)
-    row, col = place.take(edges.ends)
-    rows = int(row.max()) + 1  # tracks come before detections
-    col -= rows
+    ends = place.take(edges.ends)
+    rows = int(ends[0].max()) + 1  # tracks come before detections
+    ends[1] -= rows
     dense = np.zeros((rows, names.size - rows))
-    dense[row, col] = edges.weight
+    dense[ends[0], ends[1]] = edges.weight
     row, col = linear_sum_assignment(dense, maximize=True)
     real = dense[row, col].nonzero()[0]
     chosen = np.empty((2, real.size), np.intp)

@@ -21,9 +21,12 @@ _GRACE_S = 1e-6  # stamps are rounded
 
 
 class _Seen(NamedTuple):
-    """What of a frame takes part: `index` into its rows, `boxes` `(4, m)` as `centred`, label and score."""
+    """What of a frame takes part: `boxes` `(4, m)` as `centred`, label, score, and `place`.
 
-    index: Indices | None
+    `place` is the row of each in the frame, None where that is its own number.
+    """
+
+    place: Indices | None
     boxes: Array
     label: NDArray[np.int32]
     score: NDArray[np.float32]
@@ -62,7 +65,8 @@ class ByteTracker:
         tracks.forget_lost(before_s=self._clock.now_s - self._parameters.max_lost_s - _GRACE_S)
         self._motion.predict(tracks.belief, step_s=step_s)
         seen = self._seen(detections)
-        rows, cols = self._associate(seen)
+        matched = self._associate(seen)
+        rows, cols = matched[0], matched[1]
         track_id = np.full(seen.score.size, UNCONFIRMED, np.int64)
         track_id[cols] = self._continue(rows, boxes=seen.boxes.take(cols, axis=1))
         may_begin = seen.score >= self._min_new_score
@@ -70,31 +74,28 @@ class ByteTracker:
         new = may_begin.nonzero()[0]
         if new.size:
             track_id[new] = self._begin(seen.boxes.take(new, axis=1), label=seen.label.take(new))
-        if seen.index is not None:
+        if seen.place is not None:
             all_ids = np.full(len(detections.score), UNCONFIRMED, np.int64)
-            all_ids[seen.index] = track_id
+            all_ids[seen.place] = track_id
             track_id = all_ids
         return Tracks(detections=detections, track_id=track_id)
 
     def _seen(self, detections: Detections) -> _Seen:
         score, label, low_score = detections.score, detections.label, self._parameters.low_score
-        boxes = centred(detections.xyxy.T.astype(np.float64))
-        size = boxes[2:]
-        # A width is finite and positive only if both its corners are finite; a NaN compares false.
-        if size.min(initial=1.0) > 0 and size.max(initial=1.0) < np.inf and score.min(initial=1.0) >= low_score:
-            return _Seen(None, boxes, label, score)
-        is_used = (score >= low_score) & (size > 0).all(axis=0) & (size < np.inf).all(axis=0)
-        index = is_used.nonzero()[0]
-        return _Seen(index, boxes.take(index, axis=1), label.take(index), score.take(index))
+        xyxy = detections.xyxy.T.astype(np.float64)
+        is_finite, is_box, is_used = np.isfinite(xyxy), xyxy[2:] > xyxy[:2], score >= low_score
+        if sum(map(np.count_nonzero, (is_finite, is_box, is_used))) == 7 * score.size:
+            return _Seen(None, centred(xyxy), label, score)
+        place = (is_finite.all(axis=0) & is_box.all(axis=0) & is_used).nonzero()[0]
+        return _Seen(place, centred(xyxy.take(place, axis=1)), label.take(place), score.take(place))
 
     def _associate(self, seen: _Seen) -> Indices:
         """Matched rows of the table, and with them indices into `seen`, `(2, k)`."""
         tracks, knobs, count = self._tracks, self._parameters, len(self._tracks)
         boxes = np.concatenate((tracks.belief[:4], seen.boxes), axis=1)
         edges = overlaps(boxes, split=count, min_iou=knobs.min_iou)
-        (row, col), iou = edges
+        row, col, iou = edges.ends[0], edges.ends[1] - count, edges.weight
         is_possible = iou >= knobs.min_iou
-        col = col - count
         if knobs.is_class_aware:
             is_possible &= tracks.label.take(row) == seen.label.take(col)
         is_high = (seen.score >= knobs.high_score).take(col)

@@ -30,6 +30,7 @@ the velocity."""
 
 BELIEF_ROWS = 14
 _SMALLEST_PX = 1.0  # a shrinking box stays a box
+_SAME_STEP_S = 1e-7  # stamps are rounded: even steps of a camera differ in the last bits
 
 
 class BoxMotion:
@@ -42,7 +43,8 @@ class BoxMotion:
         self._begun[8:10] = self._noise
         self._begun[12:, 0] = np.square([parameters.initial_speed, parameters.initial_growth])
         self._step_s = -1.0
-        self._step = self._unrest = np.empty(0)
+        self._step: Array = np.empty((3, 3))
+        self._unrest: Array = np.empty((6, 1))
 
     def begin(self, boxes: Array) -> Belief:
         """What one sight of `boxes` `(4, n)` tells: they stand still as far as is known."""
@@ -52,7 +54,7 @@ class BoxMotion:
 
     def predict(self, belief: Belief, *, step_s: float) -> None:
         """Move the boxes `step_s` seconds on, in place."""
-        if abs(step_s - self._step_s) > 1e-7:  # stamps are rounded: a camera's even steps differ in the last bits
+        if abs(step_s - self._step_s) > _SAME_STEP_S:
             self._step_s = step_s
             self._step = np.array([[1.0, 2 * step_s, step_s * step_s], [0.0, 1.0, step_s], [0.0, 0.0, 1.0]])
             self._unrest = np.multiply.outer([step_s**3 / 3, step_s**2 / 2, step_s], self._drift).reshape(6, 1)
@@ -66,17 +68,13 @@ class BoxMotion:
     def correct(self, belief: Belief, *, rows: NDArray[np.intp], boxes: Array) -> None:
         """Take in what was measured, in place: column i of `boxes` `(4, m)`, see `centred`, for track `rows[i]`."""
         seen = belief.take(rows, axis=1)
-        variance, covariance = seen[8:10], seen[10:12]
-        total = variance + self._noise
-        gain, speed_gain = variance / total, covariance / total
         surprise = (boxes - seen[:4]).reshape(2, 2, -1)
-        place, speed = seen[:8].reshape(2, 2, 2, -1)
-        place += gain[:, None] * surprise
-        speed += speed_gain[:, None] * surprise
-        seen[12:] -= speed_gain * covariance
-        left = 1.0 - gain
-        variance *= left
-        covariance *= left
+        spread = seen[8:12].reshape(2, 2, -1)  # variance and covariance
+        gain = spread / (spread[0] + self._noise)
+        mean = seen[:8].reshape(2, 2, 2, -1)
+        mean += gain[:, :, None] * surprise
+        seen[12:] -= gain[1] * spread[1]
+        spread *= 1.0 - gain[0]
         belief[:, rows] = seen
 
 

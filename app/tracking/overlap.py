@@ -14,22 +14,26 @@ def overlaps(boxes: NDArray[np.float64], *, split: int, min_iou: float) -> Edges
     `boxes` `(4, n)` are columns of centre x, centre y, width, height, sizes > 0. Every pair with an IoU of at least
     `min_iou` is among them, ordered by the first box, then the second; some below may be.
     """
+    count = max(1, boxes.shape[1] - split)
     near = _near(boxes, split=split, min_iou=min_iou).nonzero()[0]
     ends = np.empty((2, near.size), np.intp)
-    np.divmod(near, max(1, boxes.shape[1] - split), out=(ends[0], ends[1]))
-    ends[1] += split
+    row, col = ends[0], ends[1]
+    np.floor_divide(near, count, out=row)
+    np.subtract(near, row * count - split, out=col)
     met = boxes.take(ends, axis=1)
     size = met[2:]
     # Two spans share half the sum of their lengths less the distance of their middles, at most the shorter of them.
     shared = size[:, 0] + size[:, 1]
     shared *= 0.5
     shared -= np.abs(met[:2, 0] - met[:2, 1])
-    np.minimum(shared, size.min(axis=1), out=shared)
+    np.minimum(shared, size[:, 0], out=shared)
+    np.minimum(shared, size[:, 1], out=shared)
     area = shared[0] * shared[1]
     each = size[0] * size[1]
     union = each[0] + each[1]
     union -= area
-    return Edges(ends, np.divide(area, union, out=area))
+    area /= union
+    return Edges(ends, area)
 
 
 def _near(boxes: NDArray[np.float64], *, split: int, min_iou: float) -> NDArray[np.bool_]:

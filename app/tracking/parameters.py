@@ -27,7 +27,7 @@ class TrackerParameters:
     low_score: float = 0.1
     min_new_score: float = 0.6
     min_iou: float = 0.3
-    max_lost_s: float = 2.0
+    max_lost_s: float = 1.0
     min_hits: int = 2
     is_class_aware: bool = True
     position_noise: float = 0.05

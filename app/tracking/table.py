@@ -12,10 +12,11 @@ _ID, _LABEL, _BEGUN, _SEEN, _ROWS = range(BELIEF_ROWS, BELIEF_ROWS + 5)
 class TrackTable:
     """`belief` as motion wants it, and `track_id`, `label`, `begun`, `seen_s` `(n,)`; oldest tracks first.
 
-    All are views of one block of floats, so that to begin or forget tracks costs one copy; whole numbers are exact in it
-    up to 2**53. `seen_s` is the time of the last match, `begun` the number of the frame of the first. The first
-    `confirmed` tracks have ids, the others -1: unconfirmed tracks are forgotten as soon as a frame misses them, so that
-    of those left the older is confirmed first.
+    All are views of one block of floats, so that to begin or forget tracks costs one copy; whole numbers in it are exact
+    up to 2**53. `seen_s` is the time of the last match, `begun` the number of the frame of the first.
+
+    The first `confirmed` tracks have ids, the others -1. As an unconfirmed track is forgotten as soon as a frame misses
+    it, of those left the older is always confirmed first.
     """
 
     def __init__(self) -> None:
@@ -23,12 +24,15 @@ class TrackTable:
         self._hold(np.empty((_ROWS, 0)))
 
     def __len__(self) -> int:
-        return self._block.shape[1]
+        return int(self._block.shape[1])
 
     def _hold(self, block: Array) -> None:
         self._block = block
         self.belief: Belief = block[:BELIEF_ROWS]
-        self.track_id, self.label, self.begun, self.seen_s = block[_ID], block[_LABEL], block[_BEGUN], block[_SEEN]
+        self.track_id: Array = block[_ID]
+        self.label: Array = block[_LABEL]
+        self.begun: Array = block[_BEGUN]
+        self.seen_s: Array = block[_SEEN]
 
     def begin(self, belief: Belief, *, label: NDArray[np.int32], frame: int, now_s: float) -> None:
         """Begin unconfirmed tracks of which this is believed, seen in this frame."""
@@ -51,7 +55,7 @@ class TrackTable:
         return next_id + int(rows.size)
 
     def forget_missed(self, *, now_s: float) -> None:
-        """Forget the unconfirmed tracks not seen now; those confirmed since the last time count as such from here on."""
+        """Forget the unconfirmed tracks not seen now; the rows just given an id count as `confirmed` from here on."""
         wanted = self.seen_s == now_s
         wanted |= self.track_id > 0
         if np.count_nonzero(wanted) < len(self):

@@ -16,7 +16,9 @@ _RESET_PEAK = "5"
 def serving(service: Service) -> dict[int, str]:
     """The processes that a request goes through: proxy and replicas, by id."""
     titles = service.processes().items()
-    return {pid: title for pid, title in titles if "ServeReplica" in title or "proxy" in title.lower()}
+    # While a call runs, Ray adds its name behind a dot.
+    names = {pid: title.split(".")[0] for pid, title in titles}
+    return {pid: name for pid, name in names.items() if "ServeReplica" in name or "proxy" in name.lower()}
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -16,6 +16,7 @@ from tests.unit.media.test_video_damage import PLAYLISTS, SESSION
 from tests.unit.media.videos import FASTSTART, FRAGMENTED, ULTRAFAST, video
 
 NOISY = {"n": 30, "has_noise": True, "size_px": (160, 120), "options": ULTRAFAST}
+LONG = NOISY | {"n": 100}
 
 
 def upload(service: Service, body: bytes, *, query: str = "", kind: str = MP4) -> Answer:
@@ -73,7 +74,7 @@ def bomb() -> bytes:
         (bytes(5000), 415, "unsupported_media"),
         (encoded(gradient(), "JPEG"), 415, "unsupported_media"),
         (video()[:40], 422, "undecodable"),
-        (video()[:-900], 422, "undecodable"),
+        (video()[: video().index(b"moov") - 4], 422, "undecodable"),
         (sound(), 415, "unsupported_media"),
         (frameless(), 422, "undecodable"),
         (SESSION, 415, "unsupported_media"),
@@ -151,30 +152,26 @@ def test_an_address_that_the_upload_names_is_not_called(steady: Service) -> None
 
 @pytest.mark.parametrize("container", ["mp4", "matroska", "mpegts"])
 def test_results_come_while_the_upload_still_runs(same: Service, container: str) -> None:
-    data = video(container, **NOISY, muxer=FASTSTART * (container == "mp4"))
+    data = video(container, **LONG, muxer=FASTSTART * (container == "mp4"))
     half = len(data) // 2
     with Connection(same) as connection:
         results = connection.send(request(VIDEOS, data[:half], kind=MP4, n_bytes=len(data))).lines()
         early = [next(results) for _ in range(5)]
-        *late, summary = [*early, *results_after(connection, data[half:], results)]
-    assert [frame["seq"] for frame in late] == list(range(30))
-    assert (summary["captured"], summary["answered"]) == (30, 30)
-
-
-def results_after(connection: Connection, rest: bytes, results: object) -> list[dict[str, object]]:
-    """The lines that come once the rest has been sent."""
-    connection.send(rest)
-    return list(results)  # type: ignore[call-overload]
+        connection.send(data[half:])
+        *frames, summary = [*early, *results]
+    assert [frame["seq"] for frame in frames] == list(range(100))
+    assert summary["answered"] == 100
 
 
 def test_every_byte_of_a_long_upload_reaches_the_decoder_while_results_go_out(same: Service) -> None:
     """Several megabytes in many pieces: whoever waits for the client to leave must not receive a piece of the body."""
-    data = video("matroska", n=100, has_noise=True, size_px=(320, 240), options=ULTRAFAST)
+    data = video("matroska", **LONG | {"size_px": (320, 240)})
     assert len(data) > 4_000_000
     with Connection(same) as connection:
         results = connection.send(request(VIDEOS, data[:1_500_000], kind=MP4, n_bytes=len(data))).lines()
         early = [next(results)]
-        *frames, summary = [*early, *results_after(connection, data[1_500_000:], results)]
+        connection.send(data[1_500_000:])
+        *frames, summary = [*early, *results]
     assert [frame["seq"] for frame in frames] == list(range(100))
     assert "reason" not in summary
 

@@ -28,6 +28,10 @@ def film(place: Place, times_s: Sequence[float], **columns: list) -> list[Detect
     return [at(time_s, place(time_s), **columns) for time_s in times_s]
 
 
+def still(boxes: list[list[float]], times_s: Sequence[float], **columns: list) -> list[Detections]:
+    return [at(time_s, boxes, **columns) for time_s in times_s]
+
+
 def ids(tracks: Tracks) -> list[int]:
     return tracks.track_id.tolist()
 
@@ -41,14 +45,15 @@ def steps(count: int, *, fps: float, begin_s: float = 0.0) -> list[float]:
 
 
 def identity_faults(seen: Sequence[tuple[Sequence[int], Sequence[int]]]) -> int:
-    """How often, over frames of (true identities, track ids), an object changes its id or an id its object; -1 is none."""
+    """How often, over frames of (true identities, track ids), an object changes its id or an id its object."""
     id_of: dict[int, int] = {}
     object_of: dict[int, int] = {}
     faults = 0
     for objects, track_ids in seen:
         for thing, track_id in zip(objects, track_ids, strict=True):
             if track_id >= 0:
-                faults += id_of.setdefault(thing, track_id) != track_id or object_of.setdefault(track_id, thing) != thing
+                faults += id_of.setdefault(thing, track_id) != track_id
+                faults += object_of.setdefault(track_id, thing) != thing
     return faults
 
 

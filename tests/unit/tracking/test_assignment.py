@@ -15,23 +15,23 @@ weights = npst.arrays(
 )
 
 
-def make_edges(dense):
+def make_edges(dense: np.ndarray):
     rows, cols = dense.nonzero()
     return Edges(np.stack([rows, cols + len(dense)]), dense[rows, cols])
 
 
-def matched(dense):
+def matched(dense: np.ndarray):
     row, col = best_matching(make_edges(dense), nodes=sum(dense.shape))
     return row, col - len(dense)
 
 
-def dense_total(dense):
+def dense_total(dense: np.ndarray):
     return dense[linear_sum_assignment(dense, maximize=True)].sum()
 
 
 @pytest.mark.parametrize("few", [0, 128])
 @given(dense=weights)
-def test_matching_weighs_what_the_dense_assignment_weighs(few, dense):
+def test_matching_weighs_what_the_dense_assignment_weighs(few: int, dense: np.ndarray):
     before, assignment._FEW = assignment._FEW, few
     try:
         row, col = matched(dense)
@@ -51,7 +51,7 @@ def test_greedy_matching_would_weigh_less():
 
 
 @pytest.mark.parametrize("blocks", [1, 40])
-def test_large_graph_is_solved_component_by_component(blocks):
+def test_large_graph_is_solved_component_by_component(blocks: int):
     rng = np.random.default_rng(1)
     dense = np.zeros((6 * blocks, 6 * blocks))
     for number in range(blocks):

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from app.tracking.bytetrack import IDS_PER_EPOCH
-from tests.unit.tracking.scenes import at, box, film, identity_faults, ids, make_tracker, run, steps, walkers
+from tests.unit.tracking.scenes import at, box, film, identity_faults, ids, make_tracker, run, steps, still, walkers
+
+IRREGULAR_S = [0.0, 0.03, 0.2, 0.21, 0.5, 0.8, 0.85, 1.4, 1.41, 2.0]
 
 
 def test_first_sight_has_no_id_and_the_second_has_one():
@@ -12,11 +14,11 @@ def test_first_sight_has_no_id_and_the_second_has_one():
 
 
 def test_one_sight_is_enough_where_the_parameters_say_so():
-    assert run(make_tracker(min_hits=1), film(lambda t: [box(100)], steps(2, fps=30))) == [[1], [1]]
+    assert run(make_tracker(min_hits=1), still([box(100)], steps(2, fps=30))) == [[1], [1]]
 
 
 def test_third_sight_confirms_where_the_parameters_say_so():
-    assert run(make_tracker(min_hits=3), film(lambda t: [box(100)], steps(4, fps=30))) == [[-1], [-1], [1], [1]]
+    assert run(make_tracker(min_hits=3), still([box(100)], steps(4, fps=30))) == [[-1], [-1], [1], [1]]
 
 
 def test_unconfirmed_track_that_is_missed_is_forgotten():
@@ -25,10 +27,10 @@ def test_unconfirmed_track_that_is_missed_is_forgotten():
 
 
 @pytest.mark.parametrize("fps", [5.0, 10.0, 30.0, 60.0])
-def test_track_keeps_its_id_through_a_half_second_occlusion(fps):
+def test_track_keeps_its_id_through_a_half_second_occlusion(fps: float):
     tracker = make_tracker()
     before = run(tracker, film(lambda t: [box(100 + 80 * t)], steps(int(fps) + 1, fps=fps)))
-    run(tracker, film(lambda t: [], steps(int(fps / 2) - 1, fps=fps, begin_s=1 + 1 / fps)))
+    run(tracker, still([], steps(int(fps / 2) - 1, fps=fps, begin_s=1 + 1 / fps)))
     after = run(tracker, film(lambda t: [box(100 + 80 * t)], steps(3, fps=fps, begin_s=1.5 + 1 / fps)))
     assert before[-1] == [1]
     assert after == [[1], [1], [1]]
@@ -36,46 +38,46 @@ def test_track_keeps_its_id_through_a_half_second_occlusion(fps):
 
 @pytest.mark.parametrize("fps", [4.0, 10.0, 25.0, 60.0])
 @pytest.mark.parametrize(("gap_s", "found"), [(1.0, 1), (1.25, 2)])
-def test_lost_buffer_is_in_seconds_at_any_frame_rate(fps, gap_s, found):
+def test_lost_buffer_is_in_seconds_at_any_frame_rate(fps: float, gap_s: float, found: int):
     tracker = make_tracker(max_lost_s=1.0)
-    run(tracker, film(lambda t: [box(100)], steps(int(2 * fps) + 1, fps=fps)))
-    run(tracker, film(lambda t: [], steps(int(gap_s * fps) - 1, fps=fps, begin_s=2 + 1 / fps)))
-    after = run(tracker, film(lambda t: [box(100)], steps(2, fps=fps, begin_s=2 + gap_s)))
+    run(tracker, still([box(100)], steps(int(2 * fps) + 1, fps=fps)))
+    run(tracker, still([], steps(int(gap_s * fps) - 1, fps=fps, begin_s=2 + 1 / fps)))
+    after = run(tracker, still([box(100)], steps(2, fps=fps, begin_s=2 + gap_s)))
     assert after[-1] == [found]
 
 
 def test_gap_in_the_stamps_longer_than_the_buffer_gives_a_new_id():
     tracker = make_tracker(max_lost_s=1.0)
-    run(tracker, film(lambda t: [box(100)], [0.0, 0.1, 0.2]))
-    assert run(tracker, film(lambda t: [box(100)], [1e6, 1e6 + 0.1])) == [[-1], [2]]
+    run(tracker, still([box(100)], [0.0, 0.1, 0.2]))
+    assert run(tracker, still([box(100)], [1e6, 1e6 + 0.1])) == [[-1], [2]]
 
 
 def test_low_scores_keep_a_track_in_the_second_association():
     tracker = make_tracker()
-    run(tracker, film(lambda t: [box(100)], steps(5, fps=30)))
-    assert run(tracker, film(lambda t: [box(100)], steps(5, fps=30, begin_s=5 / 30), score=[0.2])) == [[1]] * 5
+    run(tracker, still([box(100)], steps(5, fps=30)))
+    assert run(tracker, still([box(100)], steps(5, fps=30, begin_s=5 / 30), score=[0.2])) == [[1]] * 5
 
 
 def test_low_scores_begin_no_track():
-    frames = film(lambda t: [box(100)], steps(5, fps=30), score=[0.4])
+    frames = still([box(100)], steps(5, fps=30), score=[0.4])
     assert run(make_tracker(), frames) == [[-1]] * 5
 
 
 def test_scores_below_the_lowest_are_left_alone():
     tracker = make_tracker()
-    run(tracker, film(lambda t: [box(100)], steps(3, fps=30)))
+    run(tracker, still([box(100)], steps(3, fps=30)))
     assert ids(tracker.update(at(0.1, [box(100)], score=[0.05]))) == [-1]
 
 
 def test_high_score_goes_before_a_better_placed_low_score():
     tracker = make_tracker()
-    run(tracker, film(lambda t: [box(100)], steps(3, fps=30)))
+    run(tracker, still([box(100)], steps(3, fps=30)))
     assert ids(tracker.update(at(0.1, [box(106), box(100)], score=[0.9, 0.3]))) == [1, -1]
 
 
 def test_confirmed_track_goes_before_a_new_one():
     tracker = make_tracker()
-    run(tracker, film(lambda t: [box(100)], steps(3, fps=30)))
+    run(tracker, still([box(100)], steps(3, fps=30)))
     tracker.update(at(0.1, [box(100), box(112)]))
     assert ids(tracker.update(at(0.2, [box(110)]))) == [1]
 
@@ -83,7 +85,7 @@ def test_confirmed_track_goes_before_a_new_one():
 def test_ids_are_never_shared_between_streams_nor_depend_on_each_other():
     alone, one, two = make_tracker(), make_tracker(), make_tracker()
     frames = film(lambda t: [box(100 + 50 * t), box(500)], steps(10, fps=30))
-    others = film(lambda t: [box(300), box(700), box(900)], steps(10, fps=30), stream_id="t")
+    others = still([box(300), box(700), box(900)], steps(10, fps=30), stream_id="t")
     expected = run(alone, frames)
     mixed = [(ids(one.update(a)), ids(two.update(b))) for a, b in zip(frames, others, strict=True)]
     assert [first for first, _ in mixed] == expected
@@ -91,13 +93,13 @@ def test_ids_are_never_shared_between_streams_nor_depend_on_each_other():
 
 
 def test_ids_of_another_epoch_differ():
-    frames = film(lambda t: [box(100)], steps(2, fps=30))
+    frames = still([box(100)], steps(2, fps=30))
     assert run(make_tracker(epoch=7), frames)[-1] == [7 * IDS_PER_EPOCH + 1]
 
 
 def test_ids_are_never_used_again():
     tracker = make_tracker(max_lost_s=0.1)
-    given = [run(tracker, film(lambda t: [box(100)], [number, number + 0.05]))[-1] for number in range(20)]
+    given = [run(tracker, still([box(100)], [number, number + 0.05]))[-1] for number in range(20)]
     assert given == [[number] for number in range(1, 21)]
 
 
@@ -116,8 +118,8 @@ def test_label_is_part_of_an_identity_unless_told():
     assert run(make_tracker(is_class_aware=False), turn)[-1] == [1]
 
 
-@pytest.mark.parametrize("times_s", [steps(60, fps=30), steps(20, fps=10), [0.0, 0.03, 0.2, 0.21, 0.5, 0.8, 0.85, 1.4, 1.41, 2.0]])
-def test_identities_hold_at_any_rate_and_at_irregular_times(times_s):
+@pytest.mark.parametrize("times_s", [steps(60, fps=30), steps(20, fps=10), IRREGULAR_S])
+def test_identities_hold_at_any_rate_and_at_irregular_times(times_s: list[float]):
     boxes = walkers(3, count=8)
     rng = np.random.default_rng(5)
     tracker, seen = make_tracker(), []
@@ -131,13 +133,19 @@ def test_identities_hold_at_any_rate_and_at_irregular_times(times_s):
 
 def test_frames_without_detections_are_fine_at_any_time():
     tracker = make_tracker()
-    assert run(tracker, [at(0.0, []), at(0.1, []), at(0.2, [box(100)]), at(0.3, [box(100)]), at(0.4, [])]) == [[], [], [-1], [1], []]
+    assert run(tracker, [at(0.0, []), at(0.1, []), at(0.2, [box(100)]), at(0.3, [box(100)]), at(0.4, [])]) == [
+        [],
+        [],
+        [-1],
+        [1],
+        [],
+    ]
     assert tracker.update(at(0.5, [])).track_id.dtype == np.int64
 
 
 def test_rows_that_are_no_boxes_belong_to_no_track_and_harm_none():
     tracker = make_tracker()
-    run(tracker, film(lambda t: [box(100)], steps(3, fps=30)))
+    run(tracker, still([box(100)], steps(3, fps=30)))
     nan, inf = float("nan"), float("inf")
     bad = [[nan, 0, 9, 9], [0, 0, inf, 9], [-inf, -inf, inf, inf], [9, 9, 9, 20], [20, 20, 9, 9]]
     found = tracker.update(at(0.1, [*bad, box(100), box(400)], score=[0.9, 0.9, 0.9, 0.9, 0.9, 0.9, nan]))
@@ -153,8 +161,8 @@ def test_late_and_repeated_frames_are_matched_without_motion():
 
 def test_source_that_begins_anew_keeps_its_tracks_for_their_time():
     tracker = make_tracker()
-    run(tracker, film(lambda t: [box(100)], steps(10, fps=30, begin_s=500.0)))
-    assert run(tracker, film(lambda t: [box(100)], steps(3, fps=30))) == [[1], [1], [1]]
+    run(tracker, still([box(100)], steps(10, fps=30, begin_s=500.0)))
+    assert run(tracker, still([box(100)], steps(3, fps=30))) == [[1], [1], [1]]
 
 
 def test_frames_without_stamps_count_as_a_thirtieth_of_a_second():

@@ -3,8 +3,10 @@ import pytest
 from app.core.frame import FrameRef
 from app.tracking.clock import NOMINAL_STEP_S, StreamClock
 
+Stamps = list[tuple[float | None, float | None]]
 
-def advanced(stamps, *, restart_s=1.0):
+
+def advanced(stamps: Stamps, *, restart_s: float = 1.0):
     clock = StreamClock(restart_s=restart_s)
     return [
         clock.advance(FrameRef(stream_id="s", seq=seq, pts_s=pts_s, captured_at=at_s))
@@ -27,7 +29,7 @@ def advanced(stamps, *, restart_s=1.0):
     ],
     ids=["pts", "captured", "pts-first", "none", "nan", "change", "late", "restart", "gap"],
 )
-def test_steps_follow_the_stamps(stamps, steps_s):
+def test_steps_follow_the_stamps(stamps: Stamps, steps_s: list[float]):
     assert advanced(stamps) == pytest.approx(steps_s)
 
 

@@ -7,14 +7,14 @@ from app.tracking.motion import BoxMotion, centred
 from app.tracking.parameters import TrackerParameters
 
 
-def make_belief(motion, *, speed=50.0):
+def make_belief(motion: BoxMotion, *, speed: float = 50.0):
     belief = motion.begin(np.array([[100.0], [200.0], [40.0], [80.0]]))
     belief[4] = speed
     return belief
 
 
 @given(parts=st.lists(st.floats(0.001, 0.5), min_size=1, max_size=6))
-def test_many_small_steps_believe_what_one_large_step_believes(parts):
+def test_many_small_steps_believe_what_one_large_step_believes(parts: list[float]):
     motion = BoxMotion(TrackerParameters())
     whole, pieces = make_belief(motion), make_belief(motion)
     motion.predict(whole, step_s=sum(parts))
@@ -48,7 +48,7 @@ def test_filters_equal_the_textbook_matrices():
 
 
 @pytest.mark.parametrize("fps", [5.0, 10.0, 30.0])
-def test_speed_in_pixels_per_second_is_learned_at_any_frame_rate(fps):
+def test_speed_in_pixels_per_second_is_learned_at_any_frame_rate(fps: float):
     motion = BoxMotion(TrackerParameters())
     belief = make_belief(motion, speed=0.0)
     for number in range(1, int(4 * fps)):

@@ -10,12 +10,12 @@ from app.tracking.overlap import overlaps
 corners = npst.arrays(np.float64, st.tuples(st.integers(0, 8), st.just(4)), elements=st.integers(0, 60))
 
 
-def make_boxes(raw):
+def make_boxes(raw: np.ndarray):
     low = np.minimum(raw[:, :2], raw[:, 2:])
     return np.concatenate([low, np.maximum(raw[:, :2], raw[:, 2:]) + 1], axis=1)
 
 
-def dense_iou(xyxy, others):
+def dense_iou(xyxy: np.ndarray, others: np.ndarray):
     low = np.maximum(xyxy[:, None, :2], others[None, :, :2])
     high = np.minimum(xyxy[:, None, 2:], others[None, :, 2:])
     shared = np.clip(high - low, 0, None).prod(axis=2)
@@ -24,7 +24,7 @@ def dense_iou(xyxy, others):
 
 
 @given(raw=corners, other=corners, min_iou=st.sampled_from([0.01, 0.2, 0.3, 0.5, 1.0]))
-def test_every_pair_that_overlaps_enough_is_found_with_its_iou(raw, other, min_iou):
+def test_every_pair_that_overlaps_enough_is_found_with_its_iou(raw: np.ndarray, other: np.ndarray, min_iou: float):
     xyxy, others = make_boxes(raw), make_boxes(other)
     (row, col), iou = overlaps(centred(np.concatenate([xyxy, others]).T), split=len(xyxy), min_iou=min_iou)
     dense = dense_iou(xyxy, others)

@@ -20,7 +20,7 @@ from app.tracking.parameters import TrackerParameters
         {"initial_growth": float("nan")},
     ],
 )
-def test_values_out_of_range_are_refused_by_name(knobs):
+def test_values_out_of_range_are_refused_by_name(knobs: dict[str, float]):
     with pytest.raises(InvalidParameterError, match=next(iter(knobs))):
         TrackerParameters(**knobs)
 
