@@ -1,13 +1,15 @@
-"""`sightline`: the command line; `detect` and `track` run the whole path in this process, with no Ray."""
+"""`sightline`: the command line; `detect` and `track` run the whole path in this process, `preview` needs no model."""
 
 import argparse
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from app import __version__
-from app.command import detect, track
+from app.command import detect, preview, track
 from app.core.errors import SightlineError
+from app.media.preview import MAX_SIDE_PX, QUALITIES, QUALITY, SIDES_PX
 from app.settings import Settings
 from engines.opening import open_engine
 
@@ -30,6 +32,11 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--model", type=Path, help="an ONNX file; default: the bundled street model")
         command.add_argument("--engine", choices=("auto", "reference", "onnxruntime", "openvino"), default="auto")
         command.add_argument("--conf", type=_ratio, help="lowest score, in [0, 1]")
+    small = commands.add_parser("preview", help="a small upright JPEG of an image")
+    small.add_argument("image", type=Path, metavar="IMAGE")
+    small.add_argument("--out", type=Path, metavar="OUT.jpg", required=True, help="- is stdout")
+    small.add_argument("--max-side", type=_whole(SIDES_PX), default=MAX_SIDE_PX, help="pixels")
+    small.add_argument("--quality", type=_whole(QUALITIES), default=QUALITY, help="of the JPEG")
     return parser
 
 
@@ -38,6 +45,16 @@ def _ratio(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError("must lie in [0, 1]")
     return value
+
+
+def _whole(allowed: range) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        value = int(text)
+        if value not in allowed:
+            raise argparse.ArgumentTypeError(f"must lie in [{allowed[0]}, {allowed[-1]}]")
+        return value
+
+    return number
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -50,9 +67,17 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0, 1 for failure, 2 for wrong usage; data on stdout, words on stderr."""
     arguments = _parser().parse_args(argv)
-    settings = _settings(arguments)
-    model = settings.model
     try:
+        if arguments.command == "preview":
+            return preview.run(
+                arguments.image,
+                out=arguments.out,
+                max_side_px=arguments.max_side,
+                quality=arguments.quality,
+                limits=Settings().decoder.limits,
+            )
+        settings = _settings(arguments)
+        model = settings.model
         engine = open_engine(model.file, kind=model.engine, streams=model.streams, max_batch=model.max_batch)
         if arguments.command == "detect":
             return asyncio.run(

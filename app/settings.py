@@ -5,6 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, with_config
 
+from app.media.fetch_guard import FetchParameters
 from app.media.limits import DecodeLimits
 from app.pipeline.decoder import DecoderParameters
 from app.policy.batching import BatchLimits
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _STRICT = ConfigDict(extra="forbid")
 for _knobs in (DecodeLimits, DecoderParameters, BatchLimits, TrackerParameters, Thresholds, Clahe, Grey, MaxSide, When):
     with_config(_STRICT)(_knobs)
+with_config(_STRICT)(FetchParameters)
 
 
 StepSettings: TypeAlias = Annotated[Clahe | Grey | MaxSide, Field(discriminator="kind")]
@@ -50,6 +52,7 @@ class ServiceSettings(BaseModel):
     max_multipart_bytes: Annotated[int, Field(ge=1)] = 128 * 1024**2
     body_budget_bytes: Annotated[int, Field(ge=1)] = 512 * 1024**2
     ready_s: Annotated[float, Field(gt=0)] = 5.0
+    fetch: FetchParameters = FetchParameters()
 
 
 class Settings(BaseModel):

@@ -37,7 +37,11 @@ class Ingress:
             budget_bytes=service.body_budget_bytes,
         )
         limits = ApiLimits(
-            bodies=bodies, max_video_bytes=self._settings.decoder.max_video_bytes, ready_s=service.ready_s
+            bodies=bodies,
+            max_video_bytes=self._settings.decoder.max_video_bytes,
+            ready_s=service.ready_s,
+            fetch=service.fetch,
+            decoding=self._settings.decoder.limits,
         )
         path = assembly.frame_path(self._settings, self._chain, self._spec)
         return create_app(path, limits=limits, is_behind_serve=True)

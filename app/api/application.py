@@ -11,12 +11,15 @@ from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
-from app.api import detections, problems, videos
+from app.api import detections, preview, problems, videos
 from app.api.bodies import BodyBudget, BodyLimits
 from app.api.contract import schemas
+from app.api.sources import Sources
 from app.core.errors import DeadlineError, NotFoundError, SightlineError
 from app.core.frame import FrameRef
 from app.core.query import Query
+from app.media.fetch_guard import FetchParameters
+from app.media.limits import DecodeLimits
 from app.pipeline.frame_path import FramePath
 from app.vision.example import example_jpeg
 
@@ -25,9 +28,14 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiLimits:
-    """`bodies` for images, `max_video_bytes` for one upload, `ready_s` for the golden image's way through the path."""
+    """`bodies` for images, `max_video_bytes` for one upload, `ready_s` for the golden image's way through the path.
+
+    `fetch` says what may come by URL; `decoding` bounds the pictures that are decoded here, for previews.
+    """
 
     bodies: BodyLimits = field(default_factory=BodyLimits)
+    fetch: FetchParameters = field(default_factory=FetchParameters)
+    decoding: DecodeLimits = field(default_factory=DecodeLimits)
     max_video_bytes: int = 4 * 1024**3
     ready_s: float = 5.0
 
@@ -70,7 +78,9 @@ def create_app(path: FramePath, *, limits: ApiLimits | None = None, is_behind_se
     app.add_middleware(_RequestId, is_behind_serve=is_behind_serve)
     problems.install(app)
     budget = BodyBudget(limits.bodies.budget_bytes)
-    app.include_router(detections.router(path, limits=limits.bodies, budget=budget))
+    sources = Sources(limits.bodies, limits.fetch)
+    app.include_router(detections.router(path, limits=limits.bodies, budget=budget, sources=sources))
+    app.include_router(preview.router(sources, budget=budget, decoding=limits.decoding))
     app.include_router(videos.router(path, max_bytes=limits.max_video_bytes))
     _add_health(app, path, ready_s=limits.ready_s)
 

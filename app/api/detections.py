@@ -9,17 +9,16 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.api import parameters
-from app.api.bodies import BodyBudget, BodyLimits, Lease, LeasedStream, chunks_of, read_body, unless_disconnected
+from app.api.bodies import BodyBudget, BodyLimits, Lease, LeasedStream, chunks_of, unless_disconnected
 from app.api.contract import JSON, NDJSON, to_json, to_json_array, to_line
-from app.core.errors import InvalidRequestError, SightlineError, TooLargeError, UnsupportedMediaError
+from app.api.documents import IMAGES_BODY
+from app.api.sources import Sources, media_type_of
+from app.core.errors import InvalidRequestError, SightlineError, TooLargeError
 from app.core.frame import FrameRef
 from app.core.query import Query
 from app.core.result import FrameResult
 from app.pipeline.frame_path import FramePath, new_stream_id
 from app.pipeline.results import failure
-
-# curl's default for --data-binary is the urlencoded type; the bytes decide what the image is.
-_BODY_TYPES = ("image/", "application/octet-stream", "application/x-www-form-urlencoded")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +28,11 @@ class _Ask:
     max_image_bytes: int
 
 
-def router(path: FramePath, *, limits: BodyLimits, budget: BodyBudget) -> APIRouter:
+def router(path: FramePath, *, limits: BodyLimits, budget: BodyBudget, sources: Sources) -> APIRouter:
     """The routes over `path`."""
     routes = APIRouter()
 
-    @routes.post("/v1/detections", summary="Objects in one image, or in many")
+    @routes.post("/v1/detections", summary="Objects in one image, or in many", openapi_extra=IMAGES_BODY)
     async def detections(  # noqa: PLR0917  FastAPI reads the parameters from the signature
         request: Request,
         conf: parameters.Conf = None,
@@ -43,20 +42,19 @@ def router(path: FramePath, *, limits: BodyLimits, budget: BodyBudget) -> APIRou
         tile: parameters.Tile = 1,
         deadline_ms: parameters.DeadlineMs = None,
     ) -> Response:
-        """The image as the raw body (JPEG, PNG, WebP), or `multipart/form-data` with many."""
+        """The image as the raw body, as JSON (base64 or a URL) or as bare RGB; `multipart/form-data` with many."""
         query = parameters.frame_query(conf=conf, iou=iou, classes=classes, roi=roi, tile=tile, labels=path.spec.labels)
         ask = _Ask(
             query=query, deadline_s=parameters.deadline_from(deadline_ms), max_image_bytes=limits.max_image_bytes
         )
-        media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-        if media_type == "multipart/form-data":
+        if media_type_of(request) == "multipart/form-data":
             return await _many(request, path, ask, limits=limits, budget=budget)
-        if media_type and not media_type.startswith(_BODY_TYPES):
-            raise UnsupportedMediaError(f"the body is declared as {media_type[:100]}; send an image, e.g. image/jpeg")
         with budget.lease() as lease:
-            body = await read_body(request, lease, max_bytes=limits.max_image_bytes)
+            image = await sources.read(request, lease, deadline_s=ask.deadline_s)
             ref = FrameRef(stream_id=new_stream_id(), seq=0)
-            work = path.detect(body, ref=ref, query=ask.query, deadline_s=ask.deadline_s)
+            work = path.detect(
+                image.data, raw_size_px=image.raw_size_px, ref=ref, query=ask.query, deadline_s=ask.deadline_s
+            )
             result = await unless_disconnected(request, work)
         line = NDJSON in request.headers.get("accept", "")
         return Response(to_line(result) if line else to_json(result), media_type=NDJSON if line else JSON)

@@ -10,6 +10,7 @@ from app.core.errors import InvalidParameterError
 from app.core.query import Query as FrameQuery
 from app.core.query import Region
 from app.core.video import FrameMode, VideoSpec
+from app.media.preview import QUALITIES, SIDES_PX
 
 MAX_TILE = 4
 """16 canvases for one picture are enough to fill any small machine."""
@@ -25,6 +26,10 @@ Roi = Annotated[
 Tile = Annotated[int, Query(ge=1, le=MAX_TILE, description="n: look at n by n overlapping tiles, for small objects")]
 Mode = Annotated[FrameMode, Query(description="which frames are looked at")]
 Fps = Annotated[float | None, Query(gt=0, le=1000, allow_inf_nan=False, description="with mode=target_fps")]
+MaxSide = Annotated[
+    int, Query(ge=SIDES_PX[0], le=SIDES_PX[-1], description="pixels of the longer side; nothing is enlarged")
+]
+Quality = Annotated[int, Query(ge=QUALITIES[0], le=QUALITIES[-1], description="of the JPEG")]
 DeadlineMs = Annotated[
     float | None, Header(alias="X-Deadline-Ms", gt=0, le=600_000, allow_inf_nan=False, description="from arrival")
 ]

@@ -10,6 +10,7 @@ from starlette.types import Receive
 
 from app.api import parameters
 from app.api.contract import NDJSON, to_line
+from app.api.documents import VIDEO_BODY
 from app.core.errors import InvalidRequestError, TooLargeError, UnsupportedMediaError
 from app.core.result import FrameResult, Summary
 from app.core.video import FrameMode
@@ -41,7 +42,12 @@ def router(path: FramePath, *, max_bytes: int) -> APIRouter:
 
     # curl -T sends PUT.
     @routes.put("/v1/videos", include_in_schema=False, response_class=StreamingResponse)
-    @routes.post("/v1/videos", summary="Tracked objects in a video file", response_class=StreamingResponse)
+    @routes.post(
+        "/v1/videos",
+        summary="Tracked objects in a video file",
+        response_class=StreamingResponse,
+        openapi_extra=VIDEO_BODY,
+    )
     async def videos(  # noqa: PLR0917  FastAPI reads the parameters from the signature
         request: Request,
         mode: parameters.Mode = FrameMode.EVERY_FRAME,

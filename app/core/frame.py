@@ -48,11 +48,15 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedFrame:
-    """One still image as it came in. `data` is borrowed, never copied and never logged."""
+    """One still image as it came in. `data` is borrowed, never copied and never logged.
+
+    With `raw_size_px`, `(width_px, height_px)`, it is not encoded at all: `data` are interleaved 8-bit RGB rows.
+    """
 
     data: bytes | memoryview
     ref: FrameRef
     query: Query = field(default_factory=Query)
+    raw_size_px: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from app.media import jpeg, raster
 from app.media.header import ImageFormat, ImageHeader
 from app.media.limits import DEFAULT_LIMITS, DecodeLimits
 from app.media.probe import probe
+from app.media.raw import rgb_view
 from app.media.upright import upright
 from app.vision.letterbox import needed_scale
 
@@ -28,6 +29,8 @@ def decode_still(
     UndecodableError: a picture that is cut anywhere is refused, never completed with grey or old rows.
     """
     start_s = time.perf_counter()
+    if encoded.raw_size_px is not None:
+        return _as_it_is(encoded, encoded.raw_size_px, limits)
     header = probe(encoded.data)
     limits.check_still(
         header.width_px, header.height_px, bytes_per_pixel=header.bytes_per_pixel, n_scans=header.n_scans
@@ -48,6 +51,18 @@ def decode_still(
         ref=encoded.ref,
         query=encoded.query,
         timings=Timings(decode_s=time.perf_counter() - start_s),
+    )
+
+
+def _as_it_is(encoded: EncodedFrame, size_px: tuple[int, int], limits: DecodeLimits) -> Frame:
+    """Raw pixels as a frame over their own memory; InvalidParameterError where size and length disagree."""
+    limits.check_still(*size_px)
+    return Frame(
+        rgb=rgb_view(encoded.data, size_px),
+        source_width_px=size_px[0],
+        source_height_px=size_px[1],
+        ref=encoded.ref,
+        query=encoded.query,
     )
 
 

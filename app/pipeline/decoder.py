@@ -18,6 +18,7 @@ from app.media.limits import DecodeLimits
 from app.media.spool import Spool
 from app.media.still import decode_still
 from app.media.video import VideoReader
+from app.pipeline.decode_tuner import tuned_workers
 from app.pipeline.video_session import VideoSession
 
 LOG = logging.getLogger("sightline")
@@ -27,14 +28,15 @@ LATEST_DEPTH = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecoderParameters:
-    """`workers` threads for stills; at most `max_videos` videos at once, each on a thread of its own.
+    """`workers` threads for stills, None for as many as a short measurement at start finds best.
 
+    At most `max_videos` videos at once, each on a thread of its own.
     A video may have `max_video_bytes` on disk and `depth` decoded frames ahead of its reader; one whose upload or
     reader stands still for `idle_s` is closed.
     """
 
     limits: DecodeLimits = field(default_factory=DecodeLimits)
-    workers: int = 2
+    workers: int | None = None
     max_videos: int = 16
     max_video_bytes: int = 4 * 1024**3
     depth: int = 16
@@ -44,13 +46,20 @@ class DecoderParameters:
 @dataclass(slots=True)
 class _Video:
     spool: Spool
-    reader: VideoReader
     session: VideoSession
     touched_s: float
+    decoding: asyncio.Future[None]
 
     def close(self) -> None:
         self.spool.abort()
         self.session.close()
+        self.decoding.add_done_callback(lambda _: self.spool.close())
+
+
+def _decode(reader: VideoReader, session: VideoSession) -> None:
+    """Run the session to its end, and give FFmpeg's memory back then, not when the garbage is collected."""
+    with reader:
+        session.decode()
 
 
 class Decoder:
@@ -63,7 +72,10 @@ class Decoder:
         self._spec = spec
         self._parameters = parameters
         self._clock = clock
-        self._stills = ThreadPoolExecutor(parameters.workers, thread_name_prefix="decode")
+        workers = parameters.workers
+        if workers is None:
+            workers = tuned_workers(model_width_px=spec.input_width_px, model_height_px=spec.input_height_px)
+        self._stills = ThreadPoolExecutor(workers, thread_name_prefix="decode")
         self._video_threads = ThreadPoolExecutor(parameters.max_videos, thread_name_prefix="video")
         self._videos: dict[str, _Video] = {}
 
@@ -104,8 +116,8 @@ class Decoder:
         is_latest = spec.mode is FrameMode.LATEST_FRAME
         depth = LATEST_DEPTH if is_latest else self._parameters.depth
         session = VideoSession(reader, depth=depth, keeps_latest=is_latest)
-        self._videos[video_id] = _Video(spool, reader, session, self._clock())
-        asyncio.get_running_loop().run_in_executor(self._video_threads, session.decode)
+        decoding = asyncio.get_running_loop().run_in_executor(self._video_threads, _decode, reader, session)
+        self._videos[video_id] = _Video(spool, session, self._clock(), decoding)
 
     async def feed_video(self, video_id: str, chunk: bytes) -> None:
         """Append bytes to the upload; empty bytes end it. TooLargeError past the limit."""

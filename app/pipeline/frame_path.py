@@ -50,11 +50,20 @@ class FramePath:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def detect(
-        self, data: bytes | memoryview, *, ref: FrameRef, query: Query, deadline_s: float | None = None
+        self,
+        data: bytes | memoryview,
+        *,
+        ref: FrameRef,
+        query: Query,
+        deadline_s: float | None = None,
+        raw_size_px: tuple[int, int] | None = None,
     ) -> FrameResult:
-        """The result of one image. Raises the SightlineError that it ended in; `deadline_s` is on the clock."""
+        """The result of one image. Raises the SightlineError that it ended in; `deadline_s` is on the clock.
+
+        With `raw_size_px` the data are RGB rows of that `(width_px, height_px)` instead of an encoded picture.
+        """
         start_s = self._clock()
-        frame = EncodedFrame(data=data, ref=ref, query=query)
+        frame = EncodedFrame(data=data, ref=ref, query=query, raw_size_px=raw_size_px)
         outcome = await self._stills.submit(frame, deadline_s=deadline_s)
         if isinstance(outcome, Failed):
             raise outcome.error

@@ -54,7 +54,10 @@ def _settle(edges: Edges, *, nodes: int) -> tuple[Indices, Edges]:
     rivals = np.bincount(ends.ravel(), np.concatenate((weight, weight)), nodes).take(ends)
     # Both sums hold the edge itself, hence 3. Were it not in a matching, it could replace the at most two edges in its
     # way, and the matching would gain.
-    certain = ends.take((_CERTAIN * weight > rivals[0] + rivals[1]).nonzero()[0], axis=1)
+    index = (_CERTAIN * weight > rivals[0] + rivals[1]).nonzero()[0]
+    certain = ends.take(index, axis=1)
+    if index.size == weight.size:
+        return certain, edges.take(index[:0])
     is_open = np.ones(nodes, np.bool_)
     is_open[certain] = False
     are_open = is_open.take(ends)

@@ -112,12 +112,13 @@ class ByteTracker:
         """Move the tracks `rows` to where they were seen; their ids, -1 for the unconfirmed."""
         tracks = self._tracks
         self._motion.correct(tracks.belief, rows=rows, boxes=boxes)
+        tracks.seen[rows] = self._frame
         tracks.seen_s[rows] = self._clock.now_s
         if tracks.confirmed == len(tracks):
             return tracks.track_id.take(rows)
         self._confirm()
         track_id = tracks.track_id.take(rows)
-        tracks.forget_missed(now_s=self._clock.now_s)
+        tracks.forget_missed(frame=self._frame)
         return track_id
 
     def _begin(self, boxes: Array, *, label: NDArray[np.int32]) -> Array:
@@ -126,9 +127,9 @@ class ByteTracker:
         tracks.begin(self._motion.begin(boxes), label=label, frame=self._frame, now_s=self._clock.now_s)
         if self._parameters.min_hits == 1:
             self._confirm()
-            tracks.forget_missed(now_s=self._clock.now_s)
+            tracks.forget_missed(frame=self._frame)
         return tracks.track_id[-label.size :]
 
     def _confirm(self) -> None:
         begun_by = self._frame + 1 - self._parameters.min_hits
-        self._next_id = self._tracks.confirm(begun_by=begun_by, now_s=self._clock.now_s, next_id=self._next_id)
+        self._next_id = self._tracks.confirm(begun_by=begun_by, frame=self._frame, next_id=self._next_id)

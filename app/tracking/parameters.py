@@ -17,10 +17,10 @@ class TrackerParameters:
 
     `is_class_aware`: a detection continues only a track of its own label.
 
-    Motion, in object sizes (square root of the box area) and seconds, all > 0: `position_noise` is the standard
-    deviation of a measured centre, `size_noise` of a measured width or height; `position_drift` and `size_drift` are
-    the densities of the white acceleration, `initial_speed` and `initial_growth` the standard deviations of the
-    velocities of a new track.
+    Motion, in sizes of the object and seconds, all > 0 (the size itself cancels out: their ratios decide):
+    `position_noise` is the standard deviation of a measured centre, `size_noise` of a measured width or height;
+    `position_drift` and `size_drift` are the densities of the white acceleration, `initial_speed` and `initial_growth`
+    the standard deviations of the velocities of a new track.
     """
 
     high_score: float = 0.5

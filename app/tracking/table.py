@@ -6,14 +6,15 @@ from numpy.typing import NDArray
 from app.tracking.motion import BELIEF_ROWS, Array, Belief
 
 UNCONFIRMED = -1
-_ID, _LABEL, _BEGUN, _SEEN, _ROWS = range(BELIEF_ROWS, BELIEF_ROWS + 5)
+_ID, _LABEL, _BEGUN, _SEEN, _SEEN_S, _ROWS = range(BELIEF_ROWS, BELIEF_ROWS + 6)
 
 
 class TrackTable:
-    """`belief` as motion wants it, and `track_id`, `label`, `begun`, `seen_s` `(n,)`; oldest tracks first.
+    """`belief` as motion wants it, and `track_id`, `label`, `begun`, `seen`, `seen_s` `(n,)`; oldest first.
 
-    All are views of one block of floats, so that to begin or forget tracks costs one copy; whole numbers in it are exact
-    up to 2**53. `seen_s` is the time of the last match, `begun` the number of the frame of the first.
+    All are views of one block of floats, so that to begin or forget tracks costs one copy; its whole numbers are exact
+    up to 2**53. `begun` and `seen` are the numbers of the frames of the first and the last match, `seen_s` the time of
+    the last.
 
     The first `confirmed` tracks have ids, the others -1. As an unconfirmed track is forgotten as soon as a frame misses
     it, of those left the older is always confirmed first.
@@ -32,7 +33,8 @@ class TrackTable:
         self.track_id: Array = block[_ID]
         self.label: Array = block[_LABEL]
         self.begun: Array = block[_BEGUN]
-        self.seen_s: Array = block[_SEEN]
+        self.seen: Array = block[_SEEN]
+        self.seen_s: Array = block[_SEEN_S]
 
     def begin(self, belief: Belief, *, label: NDArray[np.int32], frame: int, now_s: float) -> None:
         """Begin unconfirmed tracks of which this is believed, seen in this frame."""
@@ -40,23 +42,22 @@ class TrackTable:
         block[:BELIEF_ROWS] = belief
         block[_ID] = UNCONFIRMED
         block[_LABEL] = label
-        block[_BEGUN] = frame
-        block[_SEEN] = now_s
+        block[_BEGUN : _SEEN + 1] = frame
+        block[_SEEN_S] = now_s
         self._hold(np.concatenate((self._block, block), axis=1))
 
-    def confirm(self, *, begun_by: int, now_s: float, next_id: int) -> int:
-        """Give ids from `next_id` on to the unconfirmed tracks seen now and begun by that frame; the id after them."""
-        young = slice(self.confirmed, None)
-        is_due = self.begun[young] <= begun_by
-        is_due &= self.seen_s[young] == now_s
+    def confirm(self, *, begun_by: int, frame: int, next_id: int) -> int:
+        """Give ids from `next_id` on to unconfirmed tracks seen in this frame, begun by that one; the id after them."""
+        is_due = self.begun[self.confirmed :] <= begun_by
+        is_due &= self.seen[self.confirmed :] == frame
         rows = is_due.nonzero()[0]
         if rows.size:
-            self.track_id[young][rows] = np.arange(next_id, next_id + rows.size)
+            self.track_id[self.confirmed :][rows] = np.arange(next_id, next_id + rows.size)
         return next_id + int(rows.size)
 
-    def forget_missed(self, *, now_s: float) -> None:
-        """Forget the unconfirmed tracks not seen now; the rows just given an id count as `confirmed` from here on."""
-        wanted = self.seen_s == now_s
+    def forget_missed(self, *, frame: int) -> None:
+        """Forget the unconfirmed tracks not seen in this frame; rows just given an id are `confirmed` from here on."""
+        wanted = self.seen == frame
         wanted |= self.track_id > 0
         if np.count_nonzero(wanted) < len(self):
             self._hold(self._block.compress(wanted, axis=1))

@@ -94,7 +94,10 @@ class MaxSide:
         scale = self.px / max(height_px, width_px)
         if scale >= 1:
             return frame
-        width_px, height_px = max(round(width_px * scale), 1), max(round(height_px * scale), 1)
+        # By the source's own aspect: a decoder that scaled has rounded one side up already.
+        longer_px = max(frame.source_width_px, frame.source_height_px)
+        width_px = max(round(self.px * frame.source_width_px / longer_px), 1)
+        height_px = max(round(self.px * frame.source_height_px / longer_px), 1)
         rgb: Pixels = frame.rgb
         if self.filter == "area":
             return _with_rgb(frame, cv2.resize(rgb, (width_px, height_px), interpolation=cv2.INTER_AREA))

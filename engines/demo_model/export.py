@@ -34,7 +34,7 @@ def write_model(
 ) -> None:
     """Write `target`/model.onnx (dynamic batch, raw head) and card.json; ValueError when the file is too large.
 
-    `made` says how: "plan", "command" and "durations" in seconds.
+    `made` says how: "plan", "command", "note", and "durations" in seconds.
     """
     exported = YOLO(str(checkpoint)).export(
         format="onnx",
@@ -68,6 +68,7 @@ def write_model(
         "duration_s": round(sum(made["durations"].values()), 1),
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _FRAMEWORKS}},
+        "note": made["note"],
         "licence": _LICENCE,
     }
     (target / "card.json").write_text(json.dumps(card, indent=2) + "\n")

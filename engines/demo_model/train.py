@@ -32,7 +32,7 @@ _THREADS, _PROCESSES = 1, 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One training run; the defaults made the committed model."""
+    """One training run; the card of the committed model says which one made it."""
 
     input_px: int = 416
     train_first_seed: int = 1000
@@ -41,7 +41,7 @@ class Plan:
     val_first_seed: int = 900_000
     val_seeds: int = 100
     val_frames_per_seed: int = 3
-    epochs: int = 26
+    epochs: int = 15
     hours: float = 0.0  # above 0: as many epochs as fit, `epochs` is ignored
     batch: int = 16
 
@@ -153,6 +153,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--train-seeds", type=int, default=Plan().train_seeds)
     parser.add_argument("--name", default="street", help="of the run's folder under build/demo_model/runs")
     parser.add_argument("--checkpoint", type=Path, help="do not train: evaluate and export this")
+    parser.add_argument("--note", default="", help="a sentence for the card")
     return parser.parse_args(argv)
 
 
@@ -175,7 +176,12 @@ def main(argv: list[str] | None = None) -> int:
     print(json.dumps({**quality, **durations}, indent=2), flush=True)
     is_good = quality["mAP50"] >= MIN_MAP50 and quality["mAP50_95"] >= MIN_MAP50_95
     target = arguments.out if is_good else WORK / "below_the_bar"
-    made = {"plan": {**asdict(plan), "epochs": epochs}, "command": plan.command(), "durations": durations}
+    made = {
+        "plan": {**asdict(plan), "epochs": epochs},
+        "command": plan.command(),
+        "durations": durations,
+        "note": arguments.note,
+    }
     write_model(checkpoint, target, input_px=plan.input_px, quality=quality, made=made)
     print(("wrote " if is_good else "BELOW THE BAR, wrote ") + os.path.relpath(target, ROOT), flush=True)
     return 0 if is_good else 1

@@ -20,10 +20,10 @@ LIMITS = ApiLimits(
 class Service:
     """The application over a fake chain, spoken to over ASGI."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: ApiLimits = LIMITS) -> None:
         self.chain = FakeChain()
         path = FramePath(self.chain, spec=make_spec(), limits=BatchLimits(max_batch=8, max_in_flight=1, max_waiting=2))
-        self.app = create_app(path, limits=LIMITS)
+        self.app = create_app(path, limits=limits)
 
     def client(self) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)

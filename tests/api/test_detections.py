@@ -80,7 +80,7 @@ def test_an_empty_body_is_malformed(run: Any) -> None:
     assert_problem(run(lambda s: s.post("/v1/detections", content=b"", headers=JPEG)), 400, "invalid_request")
 
 
-@pytest.mark.parametrize("media_type", ["text/plain", "application/json", "video/mp4"])
+@pytest.mark.parametrize("media_type", ["text/plain", "text/json", "video/mp4", "application/vnd.sightline.rgba"])
 def test_a_body_declared_as_something_else_is_unsupported(run: Any, media_type: str) -> None:
     response = run(lambda s: s.post("/v1/detections", content=IMAGE, headers={"content-type": media_type}))
     assert_problem(response, 415, "unsupported_media")

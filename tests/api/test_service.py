@@ -61,4 +61,40 @@ def test_what_is_not_there_is_a_problem_too(run: Any, url: str, status: int) -> 
 
 def test_the_openapi_document_names_the_routes_of_the_contract(run: Any) -> None:
     paths = run(lambda s: s.get("/openapi.json")).json()["paths"]
-    assert {"/v1/detections", "/v1/videos", "/healthz", "/readyz", "/schemas/{name}.json"} == set(paths)
+    routes = {"/v1/detections", "/v1/videos", "/v1/pipelines/preview", "/healthz", "/readyz", "/schemas/{name}.json"}
+    assert routes == set(paths)
+
+
+BODIES = [
+    *((url, body) for url in ("/v1/detections", "/v1/pipelines/preview") for body in ("image/jpeg", "image/webp")),
+    ("/v1/detections", "application/octet-stream"),
+    ("/v1/detections", "application/json"),
+    ("/v1/detections", "application/vnd.sightline.rgb;width=W;height=H"),
+    ("/v1/detections", "multipart/form-data"),
+    ("/v1/pipelines/preview", "application/json"),
+    ("/v1/videos", "video/*"),
+]
+
+
+@pytest.mark.parametrize(("url", "body"), BODIES)
+def test_the_openapi_document_describes_the_bodies(run: Any, url: str, body: str) -> None:
+    document = run(lambda s: s.get("/openapi.json")).json()
+    request_body = document["paths"][url]["post"]["requestBody"]
+    assert request_body["required"]
+    Draft202012Validator.check_schema(request_body["content"][body]["schema"])
+
+
+@pytest.mark.parametrize("url", ["/v1/detections", "/v1/videos", "/v1/pipelines/preview"])
+def test_every_described_body_is_one_that_is_taken(run: Any, url: str) -> None:
+    """Each may fail for its content, none for its type."""
+    content = run(lambda s: s.get("/openapi.json")).json()["paths"][url]["post"]["requestBody"]["content"]
+    types = [media_type.replace("*", "mp4").replace("=W", "=2").replace("=H", "=2") for media_type in content]
+    answers = [run(lambda s, t=t: s.post(url, content=b"xx", headers={"content-type": t})) for t in types]
+    assert not [answer.text for answer in answers if "declared as" in answer.text]
+    refused = run(lambda s: s.post(url, content=b"xx", headers={"content-type": "text/plain"}))
+    assert "declared as" in refused.text
+
+
+def test_the_preview_is_documented_as_a_jpeg(run: Any) -> None:
+    paths = run(lambda s: s.get("/openapi.json")).json()["paths"]
+    assert set(paths["/v1/pipelines/preview"]["post"]["responses"]["200"]["content"]) == {"image/jpeg"}

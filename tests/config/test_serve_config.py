@@ -73,6 +73,8 @@ def test_the_settings_are_read_from_the_configuration(path: Path) -> None:
         {"decoder": {"limits": {"max_pixel": 3}}},
         {"tracker": {"max_lost": 3}},
         {"batching": {"size": 3}},
+        {"service": {"fetch": {"hosts": ["images.example.com"]}}},
+        {"service": {"fetch": {"allowed_hosts": ["https://images.example.com"]}}},
         {"steps": [{"kind": "clahe", "clip": 3}]},
         {"steps": [{"kind": "nothing"}]},
         {"steps": [{"kind": "clahe", "when": {"attribute": "width_px", "op": "~", "value": 3}}]},

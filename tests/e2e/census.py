@@ -50,26 +50,33 @@ def _target(link: Path) -> str:
 
 
 class Peak:
-    """How far the processes' resident memory rose together, at its highest, since this was made."""
+    """How far the processes' own memory rose together, at its highest, since this was made.
+
+    Ray's object store is left out: it has a fixed size, and its pages count in every process that has ever touched one.
+    """
 
     def __init__(self, pids: Iterable[int]) -> None:
         self._pids = list(pids)
-        self._before_bytes = self._sum("VmRSS")
+        self._before_bytes = self._own_bytes("VmRSS")
         for pid in self._pids:
             (_PROC / str(pid) / "clear_refs").write_text(_RESET_PEAK)
 
     def rise_bytes(self) -> int:
         """The sum of each process's own highest, though these need not coincide."""
-        return self._sum("VmHWM") - self._before_bytes
+        return self._own_bytes("VmHWM") - self._before_bytes
 
     def left_bytes(self) -> int:
         """What has stayed of it."""
-        return self._sum("VmRSS") - self._before_bytes
+        return self._own_bytes("VmRSS") - self._before_bytes
 
-    def _sum(self, field: str) -> int:
+    def _own_bytes(self, field: str) -> int:
         """Source: proc(5), status; values are in KiB."""
         texts = [(_PROC / str(pid) / "status").read_text() for pid in self._pids]
-        return sum(int(text.split(f"{field}:")[1].split()[0]) * 1024 for text in texts)
+        return sum(_kib(text, field) - _kib(text, "RssShmem") for text in texts) * 1024
+
+
+def _kib(text: str, field: str) -> int:
+    return int(text.split(f"{field}:")[1].split()[0])
 
 
 def comes_true(condition: Callable[[], bool], *, within_s: float) -> bool:

@@ -88,7 +88,9 @@ def test_a_thousand_files_are_too_many(steady: Service, good: bytes) -> None:
     assert_problem(ask(steady, IMAGES, body, kind=FORM), 413, "too_large")
 
 
-def test_a_bad_file_fails_alone_among_good_ones(steady: Service, good: bytes, expected: list[dict[str, object]]) -> None:
+def test_a_bad_file_fails_alone_among_good_ones(
+    steady: Service, good: bytes, expected: list[dict[str, object]]
+) -> None:
     body = b"".join(part("f", data) for data in [good, b"text", good[:500], b"", good]) + b"--b--\r\n"
     answer = ask(steady, IMAGES, body, kind=FORM)
     assert answer.status == 200
@@ -98,7 +100,9 @@ def test_a_bad_file_fails_alone_among_good_ones(steady: Service, good: bytes, ex
         assert_alike(result["objects"], expected)
 
 
-@pytest.mark.parametrize("body", [b"", b"--b", b"--c\r\n\r\n--c--", part("f", b"x")], ids=["no", "cut", "other", "open"])
+@pytest.mark.parametrize(
+    "body", [b"", b"--b", b"--c\r\n\r\n--c--", part("f", b"x")], ids=["no", "cut", "other", "open"]
+)
 def test_a_broken_multipart_is_malformed(steady: Service, body: bytes) -> None:
     assert_problem(ask(steady, IMAGES, body, kind=FORM), 400, "invalid_request")
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import statistics
-from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -47,7 +46,7 @@ def test_300_uploads_at_once_are_answered_or_refused(
     assert len(served) >= N_ADMITTED
     for answer in served:
         assert_alike(answer.json["objects"], expected)
-    for answer in set(map(id, answers)) and [answer for answer in answers if answer.status == 503]:
+    for answer in [answer for answer in answers if answer.status == 503]:
         assert answer.json["code"] == "overloaded"
         assert 1 <= int(answer.header("retry-after")) <= 60
 
@@ -57,7 +56,7 @@ def test_a_full_queue_refuses_within_a_tenth_of_a_second(same: Service, good: by
 
     async def scenario() -> list[Answer]:
         async with filled(same, N_ADMITTED + 30):
-            return await asyncio.gather(*(converse(same, request(IMAGES, good), after_s=n / 25) for n in range(50)))
+            return await asyncio.gather(*(converse(same, request(IMAGES, good), after_s=n / 40) for n in range(100)))
 
     refused = [answer for answer in asyncio.run(scenario()) if answer.status == 503]
     assert len(refused) >= 20
@@ -110,17 +109,19 @@ def test_slow_senders_do_not_hold_up_a_neighbour(same: Service, good: bytes, exp
 
 def test_videos_over_the_limit_are_refused_and_the_others_are_served(same: Service) -> None:
     """16 videos may be open; each that was let in is whole."""
-    data = video("matroska", n=60, has_noise=True, size_px=(160, 120), options=ULTRAFAST)
+    data = video("matroska", n=20, has_noise=True, size_px=(160, 120), options=ULTRAFAST)
     with contextlib.ExitStack() as uploads:
-        open_ones = [uploads.enter_context(Connection(same)) for _ in range(16)]
-        answers = [one.send(request(VIDEOS, data[:-9], kind=MP4, n_bytes=len(data))).lines() for one in open_ones]
-        early = [next(lines) for lines in answers]
+        senders = [uploads.enter_context(Connection(same)) for _ in range(16)]
+        results = [sender.send(request(VIDEOS, data[:-9], kind=MP4, n_bytes=len(data))).lines() for sender in senders]
+        assert [next(lines)["seq"] for lines in results] == [0] * 16
         refused = ask(same, VIDEOS, data, kind=MP4)
-        assert_problem(refused, 503, "overloaded")
-        assert refused.header("retry-after") == "1"
-        ends = [[first, *rest][-1] for first, rest, _ in zip(early, answers, [c.send(data[-9:]) for c in open_ones], strict=True)]
-    assert Counter(end["answered"] for end in ends) == {60: 16}
-    assert ask(same, VIDEOS, data, kind=MP4).lines[-1]["answered"] == 60
+        for sender in senders:
+            sender.send(data[-9:])
+        ends = [list(lines)[-1] for lines in results]
+    assert_problem(refused, 503, "overloaded")
+    assert refused.header("retry-after") == "1"
+    assert [end["answered"] for end in ends] == [20] * 16
+    assert ask(same, VIDEOS, data, kind=MP4).lines[-1]["answered"] == 20
 
 
 @pytest.mark.parametrize("path", [IMAGES, VIDEOS])

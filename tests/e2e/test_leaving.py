@@ -1,5 +1,6 @@
 """Clients that leave half way: their work stops and nothing of it stays, round after round."""
 
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -9,40 +10,37 @@ from tests.e2e.census import MIB, Peak, census, comes_true, serving
 from tests.e2e.wire import IMAGES, MP4, VIDEOS, Connection, ask, request
 from tests.unit.media.videos import ULTRAFAST, video
 
-ROUND = 20
-"""Clients in one round: more than the videos that may be open (16), so that one that stayed open would be noticed."""
+AT_ONCE = 16
+"""As many videos as may be open: the pools have all their threads afterwards."""
+IN_TURN = 20
+"""More than may be open, so that one that stayed open would be noticed."""
 CLIP = video("matroska", n=200, has_noise=True, size_px=(160, 120), options=ULTRAFAST)
 HALF = CLIP[: len(CLIP) // 2]
 
 
-def in_the_middle_of_an_image(service: Service, good: bytes) -> None:
-    with Connection(service) as connection:
-        connection.send(request(IMAGES, good[: len(good) // 2], n_bytes=len(good)))
+def in_the_middle_of_an_image(connection: Connection, good: bytes) -> None:
+    connection.send(request(IMAGES, good[: len(good) // 2], n_bytes=len(good)))
 
 
-def before_the_answer_to_an_image(service: Service, good: bytes) -> None:
-    with Connection(service) as connection:
-        connection.send(request(IMAGES, good))
+def before_the_answer_to_an_image(connection: Connection, good: bytes) -> None:
+    connection.send(request(IMAGES, good))
 
 
-def in_the_middle_of_a_video(service: Service, _good: bytes) -> None:
-    with Connection(service) as connection:
-        connection.send(request(VIDEOS, HALF, kind=MP4, n_bytes=len(CLIP)))
+def in_the_middle_of_a_video(connection: Connection, _good: bytes) -> None:
+    connection.send(request(VIDEOS, HALF, kind=MP4, n_bytes=len(CLIP)))
 
 
-def in_the_middle_of_a_video_whose_results_come(service: Service, _good: bytes) -> None:
-    with Connection(service) as connection:
-        next(connection.send(request(VIDEOS, HALF, kind=MP4, n_bytes=len(CLIP))).lines())
+def in_the_middle_of_a_video_whose_results_come(connection: Connection, _good: bytes) -> None:
+    next(connection.send(request(VIDEOS, HALF, kind=MP4, n_bytes=len(CLIP))).lines())
 
 
-def in_the_middle_of_the_results(service: Service, _good: bytes) -> None:
-    with Connection(service) as connection:
-        lines = connection.send(request(VIDEOS, CLIP, kind=MP4)).lines()
-        assert [next(lines)["seq"] for _ in range(3)] == [0, 1, 2]
+def in_the_middle_of_the_results(connection: Connection, _good: bytes) -> None:
+    lines = connection.send(request(VIDEOS, CLIP, kind=MP4)).lines()
+    assert [next(lines)["seq"] for _ in range(3)] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
-    "leave",
+    "go_as_far_as",
     [
         in_the_middle_of_an_image,
         before_the_answer_to_an_image,
@@ -51,17 +49,21 @@ def in_the_middle_of_the_results(service: Service, _good: bytes) -> None:
         in_the_middle_of_the_results,
     ],
 )
-def test_nothing_stays_of_clients_that_leave(same: Service, good: bytes, leave: Callable[[Service, bytes], None]) -> None:
-    """After one round the pools have their threads; the second leaves no file, no thread and under 32 MiB behind."""
+def test_nothing_stays_of_clients_that_leave(
+    same: Service, good: bytes, go_as_far_as: Callable[[Connection, bytes], None]
+) -> None:
+    """The first round fills the pools; the second leaves no file and no thread behind, and less than 32 MiB."""
     pids = serving(same)
     fresh = census(pids)
-    for _ in range(ROUND):
-        leave(same, good)
+    with contextlib.ExitStack() as clients:
+        for _ in range(AT_ONCE):
+            go_as_far_as(clients.enter_context(Connection(same)), good)
     assert comes_true(lambda: census(pids).unlinked <= fresh.unlinked, within_s=10), census(pids)
     assert ask(same, VIDEOS, video(), kind=MP4).lines[-1]["answered"] == 12
     before, peak = census(pids), Peak(pids)
-    for _ in range(ROUND):
-        leave(same, good)
+    for _ in range(IN_TURN):
+        with Connection(same) as client:
+            go_as_far_as(client, good)
     assert comes_true(lambda: census(pids).is_within(before), within_s=10), (census(pids), before)
     assert peak.left_bytes() < 32 * MIB
     assert ask(same, VIDEOS, video(), kind=MP4).lines[-1]["answered"] == 12

@@ -18,7 +18,9 @@ IMAGES, VIDEOS = "/v1/detections", "/v1/videos"
 JPEG, MP4 = "image/jpeg", "video/mp4"
 WITHIN_S = 1.0
 """Each bad body has its answer this long after its last byte. Source: issue 2."""
-INTERNALS = re.compile(r"traceback|\.py\b|\bray\b|actor|replica|/(work|tmp|usr|root|proc)/|0x[0-9a-f]{6}", re.IGNORECASE)
+INTERNALS = re.compile(
+    r"traceback|\.py\b|\bray\b|actor|replica|/(work|tmp|usr|root|proc)/|0x[0-9a-f]{6}", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

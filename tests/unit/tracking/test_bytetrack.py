@@ -109,7 +109,7 @@ def test_crossing_objects_keep_their_ids():
 
 
 def test_a_swap_of_two_ids_is_noticed_by_the_checker():
-    assert identity_faults([((0, 1), (5, 6)), ((0, 1), (6, 5))]) == 2
+    assert identity_faults([((0, 1), (5, 6)), ((0, 1), (6, 5))]) == 4
 
 
 def test_label_is_part_of_an_identity_unless_told():
@@ -157,6 +157,12 @@ def test_late_and_repeated_frames_are_matched_without_motion():
     tracker = make_tracker()
     run(tracker, film(lambda t: [box(100 + 60 * t)], steps(31, fps=30)))
     assert run(tracker, film(lambda t: [box(100 + 60 * t)], [1.0, 0.9, 0.95, 1.05])) == [[1]] * 4
+
+
+def test_late_frame_confirms_no_track_that_it_does_not_show():
+    tracker = make_tracker()
+    frames = [at(1.0, []), at(1.1, [box(100)]), at(1.05, []), at(1.2, [box(100)]), at(1.3, [box(100)])]
+    assert run(tracker, frames) == [[], [-1], [], [-1], [1]]
 
 
 def test_source_that_begins_anew_keeps_its_tracks_for_their_time():
