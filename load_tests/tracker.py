@@ -4,8 +4,8 @@ The package and TrackEval live in an environment of their own under `build/`, an
 (`tracker_peer.py`). Accuracy: HOTA, IDF1 and MOTA by TrackEval on farm streets whose seeds were not used to choose our
 defaults; the figure is the worst sequence's difference to the better of the package's two modes, with time stamps and
 without. Speed: CPU time of alternating turns at about 100 detected objects, several streets side by side in one wide
-picture. `tracker_ratio` is that of streets of the farm's usual density, the package being given the time stamps that ours
-is given; `details.speed` has the ratios without stamps and in a dense crowd too.
+picture. `tracker_ratio` is that of streets of the farm's usual density, the package being given the time stamps that
+ours is given; `details.speed` has the ratios without stamps and in a dense crowd too.
 """
 
 import gc

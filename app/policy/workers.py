@@ -8,7 +8,7 @@ FEWEST: Final = 2
 """With a single thread, one picture of a hundred megapixels would hold up all the others."""
 MOST: Final = 64
 """Source: MISSION.md row 8, the largest pool of its table."""
-MIN_GAIN: Final = 0.10
+MIN_GAIN: Final = 0.15
 """Throughput that twice the threads have to add. Even hyper-threads, the least useful of cores, add 20 % and more; two
 readings of the same pool differ by less."""
 MAX_RISE: Final = 0.10

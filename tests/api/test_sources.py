@@ -1,8 +1,7 @@
 import asyncio
 import base64
 import json
-import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import httpx
@@ -11,13 +10,8 @@ import pytest
 
 from app.api.application import ApiLimits
 from app.api.bodies import BodyLimits
-from app.api.workers import Workers
-from app.core.errors import DeadlineError, OverloadedError
-from app.media.fetch_guard import FetchParameters
-from tests.api.conftest import LIMITS, Service
+from tests.api.conftest import Service
 from tests.api.test_detections import IMAGE, JPEG, assert_problem
-from tests.unit.media.web import IMAGE as WEB_IMAGE
-from tests.unit.media.web import Web, serving
 
 URL = "/v1/detections"
 JSON_TYPE = {"content-type": "application/json"}
@@ -31,28 +25,11 @@ def base64_of(data: bytes) -> dict[str, str]:
     return {"base64": base64.b64encode(data).decode()}
 
 
-@pytest.fixture(scope="module")
-def web() -> Iterator[Web]:
-    with serving() as server:
-        yield server
-
-
 def in_room(scenario: Callable[[Service], Coroutine[Any, Any, Any]]) -> Any:
     """Run a scenario where the budget is not what is looked at."""
 
     async def inside() -> Any:
         return await scenario(Service(ApiLimits(bodies=BodyLimits(max_image_bytes=1000))))
-
-    return asyncio.run(inside())
-
-
-def with_fetch(web: Web, scenario: Callable[[Service], Coroutine[Any, Any, Any]], **options: Any) -> Any:
-    """Run a scenario against a service that may fetch from the loopback server."""
-    parameters: dict[str, Any] = {"allowed_hosts": (f"127.0.0.1:{web.port}",), "allow_private": True, **options}
-    limits = ApiLimits(bodies=LIMITS.bodies, fetch=FetchParameters(**parameters))
-
-    async def inside() -> Any:
-        return await scenario(Service(limits))
 
     return asyncio.run(inside())
 
@@ -139,60 +116,6 @@ def test_without_a_list_of_hosts_the_answer_says_what_to_send_instead(run: Any) 
     assert "fetches no URLs; send the image itself" in response.json()["detail"]
 
 
-def test_a_url_is_the_image_that_lies_there(web: Web) -> None:
-    async def scenario(service: Service) -> Any:
-        response = await service.post(URL, json={"url": web.url("image")})
-        return response, received(service)
-
-    response, images = with_fetch(web, scenario)
-    assert response.status_code == 200, response.text
-    assert images == [WEB_IMAGE]
-
-
-@pytest.mark.parametrize(
-    ("page", "status", "code"),
-    [
-        ("no-such-page", 422, "invalid_parameter"),
-        ("loop", 422, "invalid_parameter"),
-        ("to/http~//169.254.169.254/", 422, "invalid_parameter"),
-        ("declared/1001", 413, "too_large"),
-        ("endless", 413, "too_large"),
-        ("drip/body", 504, "deadline_exceeded"),
-    ],
-)
-def test_a_url_that_gives_no_image_is_a_problem(web: Web, page: str, status: int, code: str) -> None:
-    response = with_fetch(web, lambda s: s.post(URL, json={"url": web.url(page)}), timeout_s=0.5)
-    assert_problem(response, status, code)
-    assert "127.0.0.1" not in response.text
-
-
-def test_a_listed_host_that_is_private_is_refused(web: Web) -> None:
-    response = with_fetch(web, lambda s: s.post(URL, json={"url": web.url("image")}), allow_private=False)
-    assert_problem(response, 422, "invalid_parameter")
-    assert "127.0.0.1" not in response.text
-
-
-def test_the_callers_deadline_holds_for_a_fetch(web: Web) -> None:
-    start_s = time.monotonic()
-    options = {"json": {"url": web.url("drip/body")}, "headers": {"x-deadline-ms": "200"}}
-    assert_problem(with_fetch(web, lambda s: s.post(URL, **options)), 504, "deadline_exceeded")
-    assert time.monotonic() - start_s < 3
-
-
-def test_a_client_that_goes_leaves_no_memory_taken(web: Web) -> None:
-    """Budget for five images: were the reservations kept, the sixth would be refused."""
-
-    async def scenario(service: Service) -> list[int]:
-        for _ in range(6):
-            slow = asyncio.create_task(service.post(URL, json={"url": web.url("drip/body")}))
-            await asyncio.sleep(0.02)
-            slow.cancel()
-            await asyncio.gather(slow, return_exceptions=True)
-        return [(await service.post(URL, json=base64_of(IMAGE))).status_code for _ in range(2)]
-
-    assert with_fetch(web, scenario, timeout_s=0.5) == [200, 200]
-
-
 def test_bodies_of_every_kind_give_their_memory_back(run: Any) -> None:
     async def scenario(service: Service) -> set[int]:
         answers = [await service.post(URL, json=base64_of(bytes(900))) for _ in range(8)]
@@ -251,25 +174,3 @@ def test_raw_pixels_of_another_size_are_refused(run: Any, parameters: str) -> No
 def test_raw_pixels_over_the_limit_are_too_large_before_they_are_read(run: Any) -> None:
     response = run(lambda s: s.post(URL, content=bytes(36), headers=raw_type(";width=400;height=300")))
     assert_problem(response, 413, "too_large")
-
-
-def test_workers_shut_the_door_and_keep_deadlines() -> None:
-    async def scenario() -> None:
-        import threading
-
-        workers = Workers(1, max_waiting=1, name="test")
-        gate = threading.Event()
-        first = asyncio.create_task(workers.run(gate.wait))
-        second = asyncio.create_task(workers.run(lambda: 2))
-        await asyncio.sleep(0)
-        with pytest.raises(OverloadedError):
-            await workers.run(lambda: 3)
-        second.cancel()
-        await asyncio.gather(second, return_exceptions=True)
-        with pytest.raises(DeadlineError):
-            await workers.run(lambda: 4, deadline_s=time.monotonic() + 0.02)
-        gate.set()
-        await first
-        assert await workers.run(lambda: 5) == 5
-
-    asyncio.run(scenario())

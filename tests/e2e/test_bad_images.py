@@ -61,9 +61,13 @@ def test_a_bomb_that_lies_about_its_type_is_too_large(steady: Service) -> None:
     assert_problem(ask(steady, IMAGES, jpeg_of(65_500, 65_500), kind="image/png"), 413, "too_large")
 
 
-@pytest.mark.parametrize("kind", ["text/html", "application/json", "video/mp4", "multipart/mixed; boundary=b"])
+@pytest.mark.parametrize("kind", ["text/html", "video/mp4", "multipart/mixed; boundary=b"])
 def test_a_body_declared_as_no_image_is_unsupported(steady: Service, good: bytes, kind: str) -> None:
     assert_problem(ask(steady, IMAGES, good, kind=kind), 415, "unsupported_media")
+
+
+def test_an_image_declared_as_json_is_malformed(steady: Service, good: bytes) -> None:
+    assert_problem(ask(steady, IMAGES, good, kind="application/json"), 400, "invalid_request")
 
 
 @pytest.mark.parametrize("value", ["nan", "-1", "-inf", "1e999", "", "x"])

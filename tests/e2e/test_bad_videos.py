@@ -1,4 +1,4 @@
-"""Bad uploads to `/v1/videos`: a status in time, or the frames before the damage and a summary that says what it was."""
+"""Bad uploads to `/v1/videos`: a status in time, or the frames before the damage and a summary with its reason."""
 
 import io
 import random
