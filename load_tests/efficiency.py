@@ -1,12 +1,14 @@
 """What the two efficiency scenarios share: the network, the pictures, and the two sides of the comparison."""
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.core.heap import HEAP_ENVIRONMENT
 from engines import random_yolo
 from load_tests.camfarm import Camera, Scene, encode_jpeg, render
 from load_tests.service import ROOT
@@ -70,7 +72,10 @@ class OtherSide:
 def one_process(model: Path) -> Iterator[OtherSide]:
     """The other side, ready."""
     command = [sys.executable, "-m", "load_tests.one_process", str(model), str(jpeg_folder())]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    environment = {**os.environ, **HEAP_ENVIRONMENT}  # each side with its best settings
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
         try:
             assert child.stdout is not None  # noqa: S101  Popen made it
             if child.stdout.readline().strip() != "ready":

@@ -46,18 +46,21 @@ def readings_within(
     """The readings that the policy asked for, smallest pool first; at least one.
 
     Each new pool is measured in turn with the best one so far, and of several turns the best counts: whatever else runs
-    on the machine can only take away, and so it takes from both alike.
+    on the machine can only take away, and so it takes from both alike. A pool that the time did not suffice for is left
+    out, since one lucky turn proves nothing.
     """
     deadline_s = clock() + budget_s
-    readings: dict[int, PoolReading] = {}
-    while (workers := next_workers(list(readings.values()))) is not None:
-        rivals = [best_reading(list(readings.values())).workers, workers] if readings else [workers]
+    readings: list[PoolReading] = []
+    while (workers := next_workers(readings)) is not None:
+        known = {reading.workers: reading for reading in readings}
+        rivals = [best_reading(readings).workers, workers] if readings else [workers]
         for _ in range(_ROUNDS):
             for count in rivals:
-                if readings and clock() >= deadline_s:
-                    return list(readings.values())
-                readings[count] = _better(readings.get(count), measure(count))
-    return list(readings.values())
+                if known and clock() >= deadline_s:
+                    return readings or list(known.values())
+                known[count] = _better(known.get(count), measure(count))
+        readings = list(known.values())
+    return readings
 
 
 def read_pool(work: Callable[[], object], *, workers: int) -> PoolReading:

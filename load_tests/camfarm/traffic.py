@@ -1,7 +1,7 @@
 """Who is on the street at which time: endless, repeatable streams of actors."""
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import floor
@@ -21,6 +21,9 @@ _IN_VIEW_M = 24.0  # length of street that a camera sees, roughly
 _IDENTITIES_PER_STREAM = 1_000_000
 _WALK_UP_S = 90.0  # longer than the slowest walk from the end of the street to the crossing
 _DECADE_S = 10.0
+_PATIENCE_S = 20.0
+_HALF_LANE_M = 1.3  # a walker this far from the middle of a lane is out of it
+_HALF_LENGTH_M = {Label.BICYCLE: 1.2, Label.CAR: 2.8, Label.TRUCK: 4.4}
 _MAKERS: dict[Label, Callable[[np.random.Generator, Lighting], Body]] = {
     Label.PERSON: person,
     Label.BICYCLE: bicycle,
@@ -110,13 +113,22 @@ def _along_lane(lane: Lane, seed: int, *, light: Lighting, first_identity: int) 
         identity += 1
 
 
-def _passage_s(vehicle: Actor, x_m: float) -> tuple[float, float]:
-    """The time during which a vehicle, which keeps its speed, is at x_m or too near to step out."""
-    (enters_s, begin_x, _), (leaves_s, end_x, _) = vehicle.path.tolist()
-    pace = (end_x - begin_x) / (leaves_s - enters_s)
-    middle_s = enters_s + (x_m - begin_x) / pace
-    margin_s = (5.4 if vehicle.label is Label.TRUCK else 3.8) / abs(pace) + 0.3
-    return middle_s - margin_s, middle_s + margin_s
+def _free_starts_s(
+    vehicles: Iterable[Actor], starts_s: Array, *, x_m: float, begin_y: float, pace_mps: float
+) -> list[float]:
+    """Those of the times at which one can step out at x_m and walk over without meeting a vehicle in its own lane.
+
+    `pace_mps` is negative for those who walk towards the camera. Vehicles keep their speed and their lane.
+    """
+    is_free = np.ones(len(starts_s), np.bool_)
+    for vehicle in vehicles:
+        (enters_s, from_x, lane_y), (leaves_s, to_x, _) = vehicle.path.tolist()
+        vehicle_mps = (to_x - from_x) / (leaves_s - enters_s)
+        passes_s = enters_s + (x_m - from_x) / vehicle_mps
+        in_lane_s = starts_s + (lane_y - begin_y) / pace_mps
+        apart_s = _HALF_LENGTH_M[vehicle.label] / abs(vehicle_mps) + _HALF_LANE_M / abs(pace_mps)
+        is_free &= np.abs(in_lane_s - passes_s) > apart_s
+    return [float(start_s) for start_s in starts_s[is_free]]
 
 
 class Traffic:
@@ -170,7 +182,7 @@ class Traffic:
             self._heads[at] = head
 
     def _crosser(self, arrives_s: float) -> Actor | None:
-        """Someone who walks up, waits for a gap, crosses and walks off; nobody when no gap comes within 14 s."""
+        """Someone who walks up, waits for a gap, crosses and walks off; nobody when no gap comes in time."""
         rng = self._crossing_rng
         pace, outward, start = float(rng.uniform(1.1, 1.5)), bool(rng.random() < 0.5), float(rng.choice([-1.0, 1.0]))
         side_x = self._crossing_x_m + float(rng.uniform(-1.0, 1.0))
@@ -182,20 +194,19 @@ class Traffic:
         walk_s = abs(start * REACH_M - side_x) / pace
         while self._vehicles and self._vehicles[0].leaves_s < arrives_s - _WALK_UP_S:
             self._vehicles.popleft()
-        passages = np.array([_passage_s(one, side_x) for one in self._vehicles if one.leaves_s > arrives_s]).reshape(
-            -1, 2
-        )
-        for wait_s in np.arange(0.3, 14.0, 0.5):
-            go_s = arrives_s + float(wait_s)
-            over_s = go_s + (far - near) / pace
-            if not np.any((passages[:, 0] < over_s) & (passages[:, 1] > go_s)):
-                away_s = over_s + abs(-start * REACH_M - side_x) / pace
-                path = [
-                    (arrives_s - walk_s, start * REACH_M, begin_y),
-                    (arrives_s, side_x, begin_y),
-                    (go_s, side_x, begin_y),
-                    (over_s, side_x, end_y),
-                    (away_s, -start * REACH_M, end_y),
-                ]
-                return actor(identity, Label.PERSON, body=body, path=path)
-        return None
+        vehicles = (one for one in self._vehicles if one.leaves_s > arrives_s)
+        pace_y = pace if outward else -pace
+        starts_s = arrives_s + np.arange(0.3, _PATIENCE_S, 0.5)
+        free_s = _free_starts_s(vehicles, starts_s, x_m=side_x, begin_y=begin_y, pace_mps=pace_y)
+        if not free_s:
+            return None
+        over_s = free_s[0] + (far - near) / pace
+        away_s = over_s + abs(-start * REACH_M - side_x) / pace
+        path = [
+            (arrives_s - walk_s, start * REACH_M, begin_y),
+            (arrives_s, side_x, begin_y),
+            (free_s[0], side_x, begin_y),
+            (over_s, side_x, end_y),
+            (away_s, -start * REACH_M, end_y),
+        ]
+        return actor(identity, Label.PERSON, body=body, path=path)

@@ -41,6 +41,12 @@ def in_the_middle_of_the_results(connection: Connection, _good: bytes) -> None:
     assert [next(lines)["seq"] for _ in range(3)] == [0, 1, 2]
 
 
+def leave_in_turn(service: Service, good: bytes, go_as_far_as: Callable[[Connection, bytes], None]) -> None:
+    for _ in range(IN_TURN):
+        with Connection(service) as client:
+            go_as_far_as(client, good)
+
+
 @pytest.mark.parametrize(
     "go_as_far_as",
     [
@@ -54,18 +60,21 @@ def in_the_middle_of_the_results(connection: Connection, _good: bytes) -> None:
 def test_nothing_stays_of_clients_that_leave(
     same: Service, good: bytes, go_as_far_as: Callable[[Connection, bytes], None]
 ) -> None:
-    """The first round fills the pools; the second leaves no spool, file or thread behind, and less than 32 MiB."""
+    """Two rounds fill the pools and the allocator's arenas; the third leaves no spool, file or thread, and under 32 MiB.
+
+    Measured: rounds of 20 half videos left 29, 14, 4, 5, 11, 5, 6, 6, 2 MiB (two cores, load 8, 2026-11-23).
+    """
     pids = serving(same)
     fresh = census(pids)
     with contextlib.ExitStack() as clients:
         for _ in range(AT_ONCE):
             go_as_far_as(clients.enter_context(Connection(same)), good)
     assert comes_true(lambda: census(pids).unlinked <= fresh.unlinked, within_s=10), census(pids)
+    leave_in_turn(same, good, go_as_far_as)
+    assert comes_true(lambda: census(pids).unlinked <= fresh.unlinked, within_s=10), census(pids)
     assert ask(same, VIDEOS, video(), kind=MP4).lines[-1]["answered"] == 12
     before, peak = census(pids), Peak(pids)
-    for _ in range(IN_TURN):
-        with Connection(same) as client:
-            go_as_far_as(client, good)
+    leave_in_turn(same, good, go_as_far_as)
     assert comes_true(lambda: census(pids).is_within(before, slack=SLACK), within_s=10), (census(pids), before)
     assert peak.left_bytes() < 32 * MIB
     assert ask(same, VIDEOS, video(), kind=MP4).lines[-1]["answered"] == 12

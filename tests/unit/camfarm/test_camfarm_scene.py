@@ -125,3 +125,17 @@ def test_frames_and_truth_are_read_only() -> None:
     shot = next(render(Scene(seed=1), make_camera(), frames=1))
     for array in (shot.rgb, shot.truth.xyxy, shot.truth.label, shot.truth.identity, shot.truth.visibility):
         assert not array.flags.writeable
+
+
+def test_some_walkers_cross_the_street_and_no_vehicle_meets_them() -> None:
+    crossed = 0
+    for seed in range(12):
+        actors = Scene(seed=seed, density=6.0).traffic.between(0.0, 60.0)
+        vehicles = [one for one in actors if one.label is not Label.PERSON]
+        for walker in (one for one in actors if len(one.path) > 2):
+            times = np.arange(walker.path[2, 0], walker.path[3, 0], 0.1)
+            crossed += 1
+            for vehicle in vehicles:
+                apart = np.abs(walker.ground(times) - vehicle.ground(times))
+                assert not np.any((apart[:, 0] < 1.0) & (apart[:, 1] < 1.0))
+    assert crossed >= 3

@@ -58,6 +58,13 @@ def test_the_search_stops_when_its_time_is_over_and_has_at_least_one_reading() -
     assert machine.clock.now_s == pytest.approx(0.1)
 
 
+def test_a_pool_that_was_not_measured_in_full_is_left_out() -> None:
+    machine = Machine(cores=64)
+    assert [one.workers for one in machine.readings(0.75)] == [2]
+    assert machine.turns == [2, 2, 2, 2, 4, 2, 4, 2]
+    assert [one.workers for one in Machine(cores=64).readings(0.85)] == [2, 4]
+
+
 def test_a_turn_keeps_every_thread_busy_and_counts_every_image() -> None:
     seen: list[int] = []
     reading = read_pool(lambda: seen.append(1), workers=8)
