@@ -60,9 +60,9 @@ def leave_in_turn(service: Service, good: bytes, go_as_far_as: Callable[[Connect
 def test_nothing_stays_of_clients_that_leave(
     same: Service, good: bytes, go_as_far_as: Callable[[Connection, bytes], None]
 ) -> None:
-    """Two rounds fill the pools and the allocator's arenas; the third leaves no spool, file or thread, and under 32 MiB.
+    """Two rounds fill pools and allocator; the third leaves no spool, file or thread behind, and less than 32 MiB.
 
-    Measured: rounds of 20 half videos left 29, 14, 4, 5, 11, 5, 6, 6, 2 MiB (two cores, load 8, 2026-11-23).
+    Measured: rounds of 20 half videos left 29, 14, 4, 5, 11, 5 MiB, the last 16 of 25 two on average (two cores, load 8, 2026-11-23).
     """
     pids = serving(same)
     fresh = census(pids)

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -44,7 +43,8 @@ def test_readme_has_commands_to_run() -> None:
 
 @pytest.mark.parametrize(("command", "shown"), commands(), ids=lambda text: text[:40])
 def test_a_command_of_readme_does_what_it_says(staged: Service, workplace: Path, command: str, shown: str) -> None:
-    environment: dict[str, Any] = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}  # the commands say: from the project's folder
     here = command.replace("localhost:8000", f"{staged.host}:{staged.port}")
     done = subprocess.run(here, shell=True, cwd=workplace, env=environment, capture_output=True, text=True, check=False)  # noqa: S602
     assert done.returncode == 0, done.stderr
