@@ -40,7 +40,7 @@ class Service:
         return {pid: _title(pid) for pid in pids if _is_below(pid, self.launcher)}
 
     def rss_bytes(self) -> int:
-        """Resident memory of all processes, shared pages counted in each: the value to watch for growth."""
+        """Resident memory of all processes, without Ray's object store, which each would count as its own."""
         return sum(rss_bytes(pid) for pid in self.processes())
 
     def cpu_s(self) -> float:
@@ -139,11 +139,14 @@ def cpu_s(pid: int) -> float:
 
 
 def rss_bytes(pid: int) -> int:
-    """Resident bytes of one process; 0 when it has gone."""
+    """Resident bytes of one process without shared memory segments; 0 when it has gone."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        resident = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:
         return 0
+    segments_kib = [int(line.split()[1]) for line in status.splitlines() if line.startswith("RssShmem:")]
+    return resident * os.sysconf("SC_PAGE_SIZE") - sum(segments_kib) * 1024
 
 
 def _is_below(pid: int, ancestor: int) -> bool:

@@ -62,7 +62,7 @@ def test_nothing_stays_of_clients_that_leave(
 ) -> None:
     """Two rounds fill pools and allocator; the third leaves no spool, file or thread behind, and less than 32 MiB.
 
-    Measured: rounds of 20 half videos left 29, 14, 4, 5, 11, 5 MiB, the last 16 of 25 two on average (two cores, load 8, 2026-11-23).
+    Measured: rounds of 20 half videos left 29, 14, 4, 5, 11, 5 MiB, and the last 16 of 25 two on average (2026-11-23).
     """
     pids = serving(same)
     fresh = census(pids)
