@@ -11,7 +11,7 @@ HEAP_ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
 """What glibc has to find in the environment when a process starts.
 
 Left to itself, it gives the pages of a micro-batch back to the kernel when the batch dies, and touches fresh, zeroed
-ones for the next: 300 faults an image and a tenth of the processor time. With these two it keeps blocks of up to
+ones for the next: 180 to 300 faults an image, 6 to 10 % of the processor time. With these two it keeps blocks of up to
 32 MiB, the largest value it accepts, and 128 MiB of them in each arena. A pool of buffers gained the same and no more,
 could not hold what FFmpeg allocates, and would have been code (scenario `fresh-pages`; Xeon with AMX, 2026-11-23).
 Source: mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD; either one alone switches the adaptive threshold off and

@@ -50,6 +50,8 @@ class Scaler:
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
+        self._posture: tuple[int, int, int] | None = None
+        self._orientation = IDENTITY
 
     def rgb(self, frame: VideoFrame, *, scale_for: Callable[[int, int], float]) -> tuple[Pixels, int, int]:
         """The upright picture, and the upright source's width and height in pixels.
@@ -57,7 +59,7 @@ class Scaler:
         `scale_for(width_px, height_px)` says by which factor, at most 1, a picture of that upright size is shrunk. The
         array views swscale's own output: nothing is copied unless the picture is turned.
         """
-        orientation = orientation_of(frame)
+        orientation = self._orientation_of(frame)
         width_px, height_px = (frame.height, frame.width) if swaps_axes(orientation) else (frame.width, frame.height)
         scale = scale_for(width_px, height_px)
         scaled = self._reformatter.reformat(
@@ -74,3 +76,14 @@ class Scaler:
         rows = np.frombuffer(memoryview(cast("bytes", plane)), np.uint8).reshape(scaled.height, plane.line_size)
         rgb = rows[:, : scaled.width * 3].reshape(scaled.height, scaled.width, 3)
         return upright(rgb, orientation), width_px, height_px
+
+    def _orientation_of(self, frame: VideoFrame) -> int:
+        """The frame's orientation, read anew when its size or its angle changes.
+
+        To read side data ties the frame to it in a cycle (PyAV 18): every decoded picture, 3 MB at 1080p, would stay
+        until the garbage collector comes by, and the next one would lie in fresh pages.
+        """
+        posture = frame.width, frame.height, frame.rotation
+        if posture != self._posture:
+            self._posture, self._orientation = posture, orientation_of(frame)
+        return self._orientation

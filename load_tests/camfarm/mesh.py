@@ -75,7 +75,8 @@ class MeshPen:
     ) -> None:
         """Add one face; layers above 0 are details inside the silhouette, glowing faces ignore the light."""
         points = np.asarray(corners, dtype=float)
-        normal = np.cross(points[1] - points[0], points[2] - points[0])
+        (ax, ay, az), (bx, by, bz) = (points[1] - points[0]).tolist(), (points[2] - points[0]).tolist()
+        normal = np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
         normal /= max(float(np.linalg.norm(normal)), 1e-9)
         if float(normal @ np.asarray(outward)) < 0:
             normal = -normal

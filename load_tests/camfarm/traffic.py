@@ -1,7 +1,7 @@
 """Who is on the street at which time: endless, repeatable streams of actors."""
 
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import floor
@@ -113,21 +113,23 @@ def _along_lane(lane: Lane, seed: int, *, light: Lighting, first_identity: int) 
         identity += 1
 
 
-def _free_starts_s(
-    vehicles: Iterable[Actor], starts_s: Array, *, x_m: float, begin_y: float, pace_mps: float
-) -> list[float]:
+def _vehicle_row(vehicle: Actor) -> tuple[float, float, float, float, float]:
+    """(leaves_s, when it passes x = 0, metres per second along x, y of its lane, half its length with a margin)."""
+    (enters_s, from_x, lane_y), (leaves_s, to_x, _) = vehicle.path.tolist()
+    pace_mps = (to_x - from_x) / (leaves_s - enters_s)
+    return leaves_s, enters_s - from_x / pace_mps, pace_mps, lane_y, _HALF_LENGTH_M[vehicle.label]
+
+
+def _free_starts_s(vehicles: Array, starts_s: Array, *, x_m: float, begin_y: float, pace_mps: float) -> list[float]:
     """Those of the times at which one can step out at x_m and walk over without meeting a vehicle in its own lane.
 
-    `pace_mps` is negative for those who walk towards the camera. Vehicles keep their speed and their lane.
+    `vehicles` (k, 5) are rows of `_vehicle_row`; `pace_mps` is negative for those who walk towards the camera.
     """
-    is_free = np.ones(len(starts_s), np.bool_)
-    for vehicle in vehicles:
-        (enters_s, from_x, lane_y), (leaves_s, to_x, _) = vehicle.path.tolist()
-        vehicle_mps = (to_x - from_x) / (leaves_s - enters_s)
-        passes_s = enters_s + (x_m - from_x) / vehicle_mps
-        in_lane_s = starts_s + (lane_y - begin_y) / pace_mps
-        apart_s = _HALF_LENGTH_M[vehicle.label] / abs(vehicle_mps) + _HALF_LANE_M / abs(pace_mps)
-        is_free &= np.abs(in_lane_s - passes_s) > apart_s
+    _, passes_zero_s, vehicle_mps, lane_y, half_m = vehicles.T
+    passes_s = passes_zero_s + x_m / vehicle_mps
+    in_lane_s = starts_s[:, None] + (lane_y - begin_y) / pace_mps
+    apart_s = half_m / np.abs(vehicle_mps) + _HALF_LANE_M / abs(pace_mps)
+    is_free = np.all(np.abs(in_lane_s - passes_s) > apart_s, axis=1)
     return [float(start_s) for start_s in starts_s[is_free]]
 
 
@@ -146,7 +148,7 @@ class Traffic:
         self._next_crossing_s = -10.0
         self._crossing_identity = 90 * _IDENTITIES_PER_STREAM
         self._heads: list[Actor | None] = [next(lane, None) for lane in self._lanes]
-        self._vehicles: deque[Actor] = deque()
+        self._vehicles: list[tuple[float, float, float, float, float]] = []
         self._by_decade: defaultdict[int, list[Actor]] = defaultdict(list)
 
     def between(self, begin_s: float, end_s: float) -> list[Actor]:
@@ -161,7 +163,7 @@ class Traffic:
         for decade in range(floor(actor.enters_s / _DECADE_S), floor(actor.leaves_s / _DECADE_S) + 1):
             self._by_decade[decade].append(actor)
         if actor.label is not Label.PERSON:
-            self._vehicles.append(actor)
+            self._vehicles.append(_vehicle_row(actor))
 
     def _grow(self, until_s: float) -> None:
         self._grow_lanes(until_s)
@@ -192,9 +194,8 @@ class Traffic:
         near, far = 10.6 + float(rng.uniform(-0.3, 0.2)), 20.6 + float(rng.uniform(0.0, 1.0))
         begin_y, end_y = (near, far) if outward else (far, near)
         walk_s = abs(start * REACH_M - side_x) / pace
-        while self._vehicles and self._vehicles[0].leaves_s < arrives_s - _WALK_UP_S:
-            self._vehicles.popleft()
-        vehicles = (one for one in self._vehicles if one.leaves_s > arrives_s)
+        self._vehicles = [row for row in self._vehicles if row[0] > arrives_s]
+        vehicles = np.array(self._vehicles).reshape(-1, 5)
         pace_y = pace if outward else -pace
         starts_s = arrives_s + np.arange(0.3, _PATIENCE_S, 0.5)
         free_s = _free_starts_s(vehicles, starts_s, x_m=side_x, begin_y=begin_y, pace_mps=pace_y)

@@ -72,13 +72,11 @@ def test_code_survives_h264_and_scaling_to_half(
     tmp_path_factory: pytest.TempPathFactory, crf: int, preset: str
 ) -> None:
     path = tmp_path_factory.mktemp("video") / "clip.mp4"
-    shots = render(
-        Scene(seed=3), Camera(width_px=640, height_px=360, fps=25.0, stream=900), frames=10, first_seq=65_530
-    )
-    assert write_mp4(path, shots, 25.0, crf=crf, preset=preset) == 10
+    shots = render(Scene(seed=3), Camera(width_px=640, height_px=360, fps=25.0, stream=900), frames=6, first_seq=65_530)
+    assert write_mp4(path, shots, 25.0, crf=crf, preset=preset) == 6
     frames = list(decoded_video(path.read_bytes()))
     halves = [np.asarray(cv2.resize(frame, (320, 180), interpolation=cv2.INTER_AREA), np.uint8) for frame in frames]
-    wanted = [(900, 65_530 + at) for at in range(10)]
+    wanted = [(900, 65_530 + at) for at in range(6)]
     assert [barcode.decode(frame) for frame in frames] == wanted
     assert [barcode.decode(half) for half in halves] == wanted
 

@@ -32,11 +32,11 @@ def test_walkers_cross_when_their_boxes_do() -> None:
     scene = Scene(seed=7)
     middles = {
         (identity, truth.seq): float(box[0] + box[2]) / 2 - 320
-        for truth in truth_only(scene, CAMERA, frames=200)
+        for truth in truth_only(scene, CAMERA, frames=110)
         for identity, box in zip(truth.identity.tolist(), truth.xyxy, strict=True)
     }
     checked = 0
-    for crossing in crossings(scene, CAMERA, UP, begin_s=1.0, end_s=19.0):
+    for crossing in crossings(scene, CAMERA, UP, begin_s=0.6, end_s=10.2):
         if crossing.label in {Label.PERSON, Label.BICYCLE}:
             # A leg ahead moves the box's middle, so half a second before and after is asked.
             before = middles.get((crossing.identity, round((crossing.at_s - 0.5) * 10)), 0.0)
