@@ -16,7 +16,7 @@ from load_tests.http_client import upload
 from load_tests.service import configuration, running
 
 TARGET = 0.95
-N_FRAMES = 300
+N_FRAMES = 600
 
 
 def clip() -> Path:

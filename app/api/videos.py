@@ -114,11 +114,12 @@ async def _joined(stream: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
 
 
 async def _lines(
-    first: FrameResult | Summary, rest: AsyncGenerator[FrameResult | Summary, None]
+    first: list[FrameResult | Summary], rest: AsyncGenerator[list[FrameResult | Summary], None]
 ) -> AsyncIterator[bytes]:
+    """A line per item; those that came together go out together."""
     try:
-        yield to_line(first)
-        async for item in rest:
-            yield to_line(item)
+        yield b"".join(map(to_line, first))
+        async for items in rest:
+            yield b"".join(map(to_line, items))
     finally:
         await rest.aclose()

@@ -73,11 +73,11 @@ class FramePath:
 
     async def track_video(
         self, chunks: AsyncIterator[bytes], spec: VideoSpec
-    ) -> AsyncGenerator[FrameResult | Summary, None]:
-        """One result per captured frame in order, while the chunks still come; the summary is the last item.
+    ) -> AsyncGenerator[list[FrameResult | Summary], None]:
+        """One result per captured frame in order, in lists as they come, none empty; the summary is the last item.
 
-        Raises before the first item when not one frame can be had from the video. When the caller stops
-        listening, everything that was opened for the video is closed.
+        They come while the chunks still do. Raises before the first list when not one frame can be had from the
+        video. When the caller stops listening, everything that was opened for the video is closed.
         """
         video_id = new_stream_id()
         run = _VideoRun(self._chain, video_id, spec=self.spec, limits=self._limits, window=self._video_batches)
@@ -85,8 +85,8 @@ class FramePath:
         try:
             await self._chain.open_video(video_id, spec)
             upload = asyncio.create_task(run.upload(chunks), context=contextvars.Context())
-            async for item in run.results():
-                yield item
+            async for items in run.results():
+                yield items
         finally:
             # In a context of its own, and held: Ray cancels what a request calls after its client has left, and a task
             # group cancels each of our awaits anew.
@@ -128,7 +128,8 @@ class _VideoRun:
             self._upload_error = InternalError()
         await self._chain.feed_video(self._video_id, b"")
 
-    async def results(self) -> AsyncIterator[FrameResult | Summary]:
+    async def results(self) -> AsyncIterator[list[FrameResult | Summary]]:
+        """The results batch by batch, then the summary."""
         flying: deque[tuple[int, float, asyncio.Task[list[Outcome[Detections]]]]] = deque()
         issued = 0
         try:
@@ -137,8 +138,8 @@ class _VideoRun:
                     flying.append((issued, time.monotonic(), self._start(issued)))
                     issued += 1
                 batch, start_s, task = flying.popleft()
-                for result in await self._finish(batch, task, start_s=start_s):
-                    yield result
+                if finished := await self._finish(batch, task, start_s=start_s):
+                    yield finished
         finally:
             for _, _, task in flying:
                 task.cancel()
@@ -146,12 +147,8 @@ class _VideoRun:
         error = self._upload_error or self._end.error
         if error is not None and self._ledger.is_empty:
             raise error
-        yield self._ledger.summary(
-            stream_id=self._video_id,
-            epoch=0,
-            reason=error.code if error else None,
-            detail=error.detail if error else None,
-        )
+        reason, detail = (error.code, error.detail) if error else (None, None)
+        yield [self._ledger.summary(stream_id=self._video_id, epoch=0, reason=reason, detail=detail)]
 
     def _start(self, batch: int) -> asyncio.Task[list[Outcome[Detections]]]:
         call = self._chain.detect_video(self._video_id, batch=batch, max_frames=self._max_frames)
@@ -159,7 +156,7 @@ class _VideoRun:
 
     async def _finish(
         self, batch: int, task: asyncio.Task[list[Outcome[Detections]]], *, start_s: float
-    ) -> list[FrameResult]:
+    ) -> list[FrameResult | Summary]:
         """The results of one batch, whatever became of it."""
         try:
             outcomes = await task
@@ -180,7 +177,7 @@ class _VideoRun:
                 frames.append(outcome)
         return frames
 
-    async def _lost(self, batch: int, error: SightlineError) -> list[FrameResult]:
+    async def _lost(self, batch: int, error: SightlineError) -> list[FrameResult | Summary]:
         """A batch that was lost as a whole: its frames end in the error; a lost decoder ends the video."""
         try:
             refs = await self._chain.video_refs(self._video_id, batch)

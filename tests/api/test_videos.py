@@ -95,7 +95,7 @@ def test_a_listener_who_leaves_closes_the_video(run: Any) -> None:
 
         path = FramePath(service.chain, spec=make_spec(), limits=BatchLimits())
         results = path.track_video(chunks(), VideoSpec())
-        first = await anext(results)
+        (first, *_) = await anext(results)
         await results.aclose()
         await asyncio.sleep(0)
         return first.seq, list(service.chain.fed), service.chain.closed
