@@ -29,7 +29,13 @@ def local_chain(settings: Settings, engine: Engine) -> LocalChain:
 
 def frame_path(settings: Settings, chain: Chain, spec: ModelSpec) -> FramePath:
     """The caller's path over a chain, wherever its stages run."""
-    return FramePath(chain, spec=spec, limits=settings.batching, video_batches=settings.video_batches)
+    return FramePath(
+        chain,
+        spec=spec,
+        limits=settings.batching,
+        video_batch=settings.video_batch,
+        video_batches=settings.video_batches,
+    )
 
 
 def file_run(settings: Settings, engine: Engine) -> FileRun:
@@ -38,6 +44,6 @@ def file_run(settings: Settings, engine: Engine) -> FileRun:
         preprocessor=Preprocessor(engine.spec, steps=settings.steps),
         detector=detector(settings, engine),
         tracker=Tracker(settings.tracker),
-        max_frames=settings.batching.max_batch,
+        max_frames=settings.video_batch,
         window=settings.video_batches,
     )

@@ -58,6 +58,7 @@ class ServiceSettings(BaseModel):
 class Settings(BaseModel):
     """The `args` of the application in serve_config.yaml; an unknown key is refused.
 
+    `video_batches` micro-batches of `video_batch` frames of one video are on their way at once.
     `layout` "staged" puts every stage in a deployment of its own, "colocated" all of them in the ingress process.
     """
 
@@ -70,4 +71,5 @@ class Settings(BaseModel):
     steps: tuple[StepSettings, ...] = ()
     tracker: TrackerParameters = TrackerParameters()
     batching: BatchLimits = BatchLimits()
+    video_batch: Annotated[int, Field(ge=1, le=256)] = 8
     video_batches: Annotated[int, Field(ge=1, le=64)] = 3

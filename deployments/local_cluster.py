@@ -35,6 +35,7 @@ SERVE_ENVIRONMENT = {
 """HAProxy in front and one event loop a replica: 8 ms of processor less per image than Serve's own proxy, where our
 code never blocks the loop. The controller looks twice a second, not ten times. Replicas, which are the work here, are
 not niced: 2 % more video frames. See CONTRIBUTING.md, Decisions."""
+SETTLE_S = 2.0
 OBJECT_STORE_BYTES = 512 * 1024**2
 
 
@@ -74,6 +75,9 @@ class LocalService:
         self._until(lambda: _listens(gcs_port), deadline_s=deadline_s, what="Ray")
         self.say("starting Serve, loading the model and warming it")
         self._spawn("serve", "run", str(written), environment=environment)
+        self._until(self._is_ready, deadline_s=deadline_s, what="the service")
+        # HAProxy reloads once more when it hears of the last replica, and closes connections as it does.
+        time.sleep(SETTLE_S)
         self._until(self._is_ready, deadline_s=deadline_s, what="the service")
 
     def _environment(self) -> dict[str, str]:

@@ -5,9 +5,9 @@ behaviour: linear resize, border of 114, BGR to RGB, NCHW, contiguous, float32, 
 canvas, which is what the engines take; the `_float` ratios add that last step to our side as well. Time is the thread's
 own processor time, since the machine is shared; the two sides alternate.
 
-Each size is measured in a process that does nothing else, as in a worker; scenes are drawn in another. In such a one glibc may give
-every full-size picture of the usual path fresh pages and take them back, a third of its time; the `_warm_heap` ratios
-are measured after one large block was freed, from when on glibc keeps them.
+Each size is measured in a process that does nothing else, as in a worker; scenes are drawn in another. In such a one
+glibc may give every full-size picture of the usual path fresh pages and take them back, a third of its time; the
+`_warm_heap` ratios are measured after one large block was freed, from when on glibc keeps them.
 
 The figures are for the bundled model's canvas and bodies of the size the house measures with, 77 kB at 1080p: the ratio
 falls with the size of the body, since both sides have to undo its entropy coding, and with the size of the canvas. The

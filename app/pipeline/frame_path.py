@@ -30,7 +30,7 @@ def new_stream_id() -> str:
 
 
 class FramePath:
-    """Stills are gathered into micro-batches; a video keeps `video_batches` of `limits.max_batch` frames on the way."""
+    """Stills are gathered into micro-batches; a video keeps `video_batches` of `video_batch` frames on the way."""
 
     def __init__(
         self,
@@ -38,12 +38,13 @@ class FramePath:
         *,
         spec: ModelSpec,
         limits: BatchLimits,
+        video_batch: int = 8,
         video_batches: int = 3,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spec = spec
         self._chain = chain
-        self._limits = limits
+        self._video_batch = video_batch
         self._video_batches = video_batches
         self._clock = clock
         self._stills = MicroBatcher(chain.detect, limits=limits, clock=clock)
@@ -80,7 +81,7 @@ class FramePath:
         video. When the caller stops listening, everything that was opened for the video is closed.
         """
         video_id = new_stream_id()
-        run = _VideoRun(self._chain, video_id, spec=self.spec, limits=self._limits, window=self._video_batches)
+        run = _VideoRun(self._chain, video_id, spec=self.spec, max_frames=self._video_batch, window=self._video_batches)
         upload: asyncio.Task[None] | None = None
         try:
             await self._chain.open_video(video_id, spec)
@@ -105,11 +106,11 @@ class FramePath:
 class _VideoRun:
     """One video on its way: uploads on one side, batches in flight in the middle, ordered results on the other."""
 
-    def __init__(self, chain: Chain, video_id: str, *, spec: ModelSpec, limits: BatchLimits, window: int) -> None:
+    def __init__(self, chain: Chain, video_id: str, *, spec: ModelSpec, max_frames: int, window: int) -> None:
         self._chain = chain
         self._video_id = video_id
         self._spec = spec
-        self._max_frames = limits.max_batch
+        self._max_frames = max_frames
         self._window = window
         self._ledger = Ledger()
         self._end: End | None = None
