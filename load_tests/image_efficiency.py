@@ -61,7 +61,7 @@ def _cpu(service: Service) -> dict[str, float]:
 
     totals: dict[str, float] = {}
     for pid, title in service.processes().items():
-        name = title.split("/")[-1][:40]
+        name = title.split("/")[-1].split(".")[0][:40]  # Ray appends the method that runs
         totals[name] = totals.get(name, 0.0) + cpu_s(pid)
     return totals
 
@@ -71,7 +71,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=6.0)
-    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--layouts", nargs="+", choices=tuple(CONFIGS), default=list(CONFIGS))
     given = parser.parse_args()
     sides = {

@@ -27,8 +27,8 @@ def commands() -> list[tuple[str, str]]:
 
 
 def keys(text: str) -> set[str]:
-    """The keys of the first line of JSON in the text."""
-    found = [line for line in text.splitlines() if line.startswith("{")]
+    """The keys of the first whole line of JSON in the text."""
+    found = [line for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
     return set(json.loads(found[0])) if found else set()
 
 
