@@ -61,7 +61,7 @@ class FakeChain:
         self.batches: list[list[EncodedFrame]] = []
         self.on_detect: Callable[[list[EncodedFrame]], None] = lambda _frames: None
         self.fed: dict[str, bytearray] = {}
-        self.ended: set[str] = set()
+        self.ended: dict[str, asyncio.Event] = {}
         self.closed: list[str] = []
         self.lost_batches: dict[int, SightlineError] = {}
         self.end_error: SightlineError | None = None
@@ -82,17 +82,17 @@ class FakeChain:
 
     async def open_video(self, video_id: str, spec: VideoSpec) -> None:
         self.fed[video_id] = bytearray()
+        self.ended[video_id] = asyncio.Event()
         self.specs[video_id] = spec
 
     async def feed_video(self, video_id: str, chunk: bytes) -> None:
         if chunk:
             self.fed[video_id] += chunk
         else:
-            self.ended.add(video_id)
+            self.ended[video_id].set()
 
     async def detect_video(self, video_id: str, *, batch: int, max_frames: int) -> list[Outcome[Detections]]:
-        while video_id not in self.ended:
-            await asyncio.sleep(0.001)
+        await self.ended[video_id].wait()
         refs = await self.video_refs(video_id, batch, max_frames=max_frames)
         if batch in self.lost_batches:
             raise self.lost_batches[batch]

@@ -141,14 +141,16 @@ def test_a_killed_stage_costs_its_frames_an_error_each_and_the_service_recovers(
     staged: Service, clip: bytes, photo: bytes, stage: str
 ) -> None:
     async def scenario() -> tuple[int, list[dict[str, Any]]]:
-        async with httpx.AsyncClient(base_url=staged.url, timeout=120) as client:
-            async with client.stream("POST", "/v1/videos", content=clip, headers=MP4) as response:
-                items: list[dict[str, Any]] = []
-                async for line in response.aiter_lines():
-                    items.append(json.loads(line))
-                    for pid in replicas(staged, stage) * (len(items) == 10):
-                        os.kill(pid, signal.SIGKILL)
-                return response.status_code, items
+        async with (
+            httpx.AsyncClient(base_url=staged.url, timeout=120) as client,
+            client.stream("POST", "/v1/videos", content=clip, headers=MP4) as response,
+        ):
+            items: list[dict[str, Any]] = []
+            async for line in response.aiter_lines():
+                items.append(json.loads(line))
+                for pid in replicas(staged, stage) * (len(items) == 10):
+                    os.kill(pid, signal.SIGKILL)
+            return response.status_code, items
 
     status, (*frames, summary) = asyncio.run(scenario())
     assert status == 200
@@ -170,14 +172,16 @@ def test_a_killed_decoder_ends_the_video_with_a_reason_and_the_service_recovers(
             await asyncio.sleep(0.05)
 
     async def scenario() -> list[dict[str, Any]]:
-        async with httpx.AsyncClient(base_url=staged.url, timeout=120) as client:
-            async with client.stream("POST", "/v1/videos", content=slowly(), headers=MP4) as response:
-                items: list[dict[str, Any]] = []
-                async for line in response.aiter_lines():
-                    items.append(json.loads(line))
-                    for pid in replicas(staged, "Decoder") * (len(items) == 5):
-                        os.kill(pid, signal.SIGKILL)
-                return items
+        async with (
+            httpx.AsyncClient(base_url=staged.url, timeout=120) as client,
+            client.stream("POST", "/v1/videos", content=slowly(), headers=MP4) as response,
+        ):
+            items: list[dict[str, Any]] = []
+            async for line in response.aiter_lines():
+                items.append(json.loads(line))
+                for pid in replicas(staged, "Decoder") * (len(items) == 5):
+                    os.kill(pid, signal.SIGKILL)
+            return items
 
     *frames, summary = asyncio.run(scenario())
     assert summary["reason"] in {"unavailable", "not_found"}
