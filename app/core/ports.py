@@ -1,4 +1,4 @@
-"""The seams: what a stage or an engine must offer, whoever implements it."""
+"""The seam below the stages: what an engine must offer, whoever implements it."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
@@ -6,9 +6,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.frame import Detections, EncodedFrame, Frame, ModelInput, Tracks
 from app.core.model import ModelSpec
-from app.core.outcome import Outcome
 
 RawOutput: TypeAlias = NDArray[np.float32]
 """The network's output for a batch, `(B, …)` float32, laid out as the model's `Head` says."""
@@ -30,34 +28,3 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give the memory back; no call may follow."""
-
-
-class StillDecoder(Protocol):
-    """Turns encoded images into pictures."""
-
-    async def decode(self, frames: Sequence[EncodedFrame]) -> list[Outcome[Frame]]:
-        """One outcome per image, in order."""
-
-
-class Preprocessor(Protocol):
-    """Puts pictures on the model's canvas."""
-
-    async def fit(self, frames: Sequence[Outcome[Frame]]) -> list[Outcome[ModelInput]]:
-        """One outcome per item, in order."""
-
-
-class Detector(Protocol):
-    """Finds objects."""
-
-    async def detect(self, inputs: Sequence[Outcome[ModelInput]]) -> list[Outcome[Detections]]:
-        """One outcome per item, in order."""
-
-
-class Tracker(Protocol):
-    """Gives objects their identities, stream by stream."""
-
-    async def update(self, stream_id: str, frames: Sequence[Outcome[Detections]]) -> list[Outcome[Tracks]]:
-        """One outcome per item; frames of one stream arrive in order."""
-
-    async def end(self, stream_id: str) -> None:
-        """Forget the stream."""
