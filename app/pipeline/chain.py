@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from app.core.frame import Detections, EncodedFrame, FrameRef, Tracks
+from app.core.frame import Detections, EncodedFrame, Frame, FrameRef, ModelInput, Tracks
 from app.core.outcome import Outcome
 from app.core.video import VideoSpec
 from app.pipeline.decoder import Decoder
@@ -37,6 +37,19 @@ class Chain(Protocol):
         """Forget the video in every stage."""
 
 
+async def detect_frames(
+    frames: Sequence[Outcome[Frame]], *, preprocessor: Preprocessor, detector: Detector
+) -> list[Outcome[Detections]]:
+    """Fit and detect in this process.
+
+    Where the engine has several streams (a CPU), one thread takes a picture from pixels to detections: the cores would
+    wait while it changes threads. One stream (a GPU) is fed whole batches that another thread prepares.
+    """
+    if detector.streams > 1:
+        return await detector.detect_prepared(frames, prepare=preprocessor.fit_one)
+    return await detector.detect(await preprocessor.fit(frames))
+
+
 class LocalChain:
     """The stages called directly, in this process."""
 
@@ -48,7 +61,12 @@ class LocalChain:
 
     async def detect(self, frames: list[EncodedFrame]) -> list[Outcome[Detections]]:
         """Decode, fit and detect stills: one outcome per image, in order."""
+        if self._detector.streams > 1:
+            return await self._detector.detect_prepared(frames, prepare=self._input_of_still)
         return await self._detector.detect(await self._preprocessor.fit(await self._decoder.decode(frames)))
+
+    def _input_of_still(self, frame: EncodedFrame) -> Outcome[ModelInput]:
+        return self._preprocessor.fit_one(self._decoder.decode_one(frame))
 
     async def open_video(self, video_id: str, spec: VideoSpec) -> None:
         """Expect the bytes of a video."""
@@ -61,7 +79,7 @@ class LocalChain:
     async def detect_video(self, video_id: str, *, batch: int, max_frames: int) -> list[Outcome[Detections]]:
         """Detections of batch number `batch`; empty once the video has ended."""
         frames = await self._decoder.read_video(video_id, batch=batch, max_frames=max_frames)
-        return await self._detector.detect(await self._preprocessor.fit(frames))
+        return await detect_frames(frames, preprocessor=self._preprocessor, detector=self._detector)
 
     async def video_refs(self, video_id: str, batch: int) -> list[FrameRef]:
         """Which frames a batch held."""

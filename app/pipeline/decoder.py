@@ -82,10 +82,11 @@ class Decoder:
     async def decode(self, frames: Sequence[EncodedFrame]) -> list[Outcome[Frame]]:
         """One outcome per image, in order; a broken image fails alone."""
         loop = asyncio.get_running_loop()
-        work = (loop.run_in_executor(self._stills, self._decode_one, frame) for frame in frames)
+        work = (loop.run_in_executor(self._stills, self.decode_one, frame) for frame in frames)
         return list(await asyncio.gather(*work))
 
-    def _decode_one(self, encoded: EncodedFrame) -> Outcome[Frame]:
+    def decode_one(self, encoded: EncodedFrame) -> Outcome[Frame]:
+        """The same for one image, on the calling thread."""
         try:
             return decode_still(
                 encoded,

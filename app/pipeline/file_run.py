@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 
 from app.core.frame import Detections, Frame, Tracks
 from app.core.outcome import Dropped, End, Failed, Outcome
+from app.pipeline.chain import detect_frames
 from app.pipeline.detector import Detector
 from app.pipeline.preprocessor import Preprocessor
 from app.pipeline.tracker import Tracker
@@ -57,4 +58,4 @@ class FileRun:
 
     async def _batch(self, session: VideoSession, batch: int) -> tuple[list[Outcome[Frame]], list[Outcome[Detections]]]:
         frames = await session.read(batch=batch, max_frames=self._max_frames)
-        return frames, await self._detector.detect(await self._preprocessor.fit(frames))
+        return frames, await detect_frames(frames, preprocessor=self._preprocessor, detector=self._detector)

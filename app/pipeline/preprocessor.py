@@ -29,9 +29,10 @@ class Preprocessor:
 
     async def fit(self, frames: Sequence[Outcome[Frame]]) -> list[Outcome[ModelInput]]:
         """One outcome per item, in order; drops and failures pass through."""
-        return await asyncio.to_thread(lambda: [self._fit_one(frame) for frame in frames])
+        return await asyncio.to_thread(lambda: [self.fit_one(frame) for frame in frames])
 
-    def _fit_one(self, frame: Outcome[Frame]) -> Outcome[ModelInput]:
+    def fit_one(self, frame: Outcome[Frame]) -> Outcome[ModelInput]:
+        """The same for one item, on the calling thread."""
         if not isinstance(frame, Frame):
             return frame
         start_s = time.perf_counter()

@@ -166,21 +166,26 @@ def test_a_killed_stage_costs_its_frames_an_error_each_and_the_service_recovers(
 def test_a_killed_decoder_ends_the_video_with_a_reason_and_the_service_recovers(
     staged: Service, clip: bytes, photo: bytes
 ) -> None:
-    async def slowly() -> Any:
-        for start in range(0, len(clip), 4096):
-            yield clip[start : start + 4096]
-            await asyncio.sleep(0.05)
-
     async def scenario() -> list[dict[str, Any]]:
+        killed = asyncio.Event()
+
+        async def held() -> Any:
+            """The second half of the upload waits for the kill: the video cannot end before it."""
+            yield clip[: len(clip) // 2]
+            await killed.wait()
+            yield clip[len(clip) // 2 :]
+
         async with (
             httpx.AsyncClient(base_url=staged.url, timeout=120) as client,
-            client.stream("POST", "/v1/videos", content=slowly(), headers=MP4) as response,
+            client.stream("POST", "/v1/videos", content=held(), headers=MP4) as response,
         ):
             items: list[dict[str, Any]] = []
             async for line in response.aiter_lines():
                 items.append(json.loads(line))
-                for pid in replicas(staged, "Decoder") * (len(items) == 5):
-                    os.kill(pid, signal.SIGKILL)
+                if len(items) == 5:
+                    for pid in replicas(staged, "Decoder"):
+                        os.kill(pid, signal.SIGKILL)
+                    killed.set()
             return items
 
     *frames, summary = asyncio.run(scenario())
