@@ -1,5 +1,6 @@
 """The public face as a deployment: HTTP over a chain of stages."""
 
+import gc
 from typing import Any
 
 from fastapi import FastAPI
@@ -44,4 +45,7 @@ class Ingress:
             decoding=self._settings.decoder.limits,
         )
         path = assembly.frame_path(self._settings, self._chain, self._spec)
-        return create_app(path, limits=limits, is_behind_serve=True)
+        app = create_app(path, limits=limits, is_behind_serve=True)
+        gc.collect()
+        gc.freeze()  # what is here now stays: no collection walks through it again
+        return app

@@ -1,6 +1,11 @@
 """A closed-loop HTTP client that costs next to nothing: prebuilt request bytes over keep-alive connections."""
 
 import asyncio
+import contextlib
+import itertools
+import re
+import selectors
+import socket
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -38,44 +43,80 @@ async def _answer(reader: asyncio.StreamReader) -> int:
     return int(fields[0].split()[1])
 
 
-async def _connection(
-    host: str,
-    port: int,
-    requests: Sequence[bytes],
-    *,
-    first: int,
-    end_s: float,
-    statuses: Counter[int],
-    out: list[float],
-) -> None:
-    reader, writer = await asyncio.open_connection(host, port)
-    index = first
-    try:
-        while (start_s := time.perf_counter()) < end_s:
-            writer.write(requests[index % len(requests)])
-            index += 1
-            statuses[await _answer(reader)] += 1
-            out.append(time.perf_counter() - start_s)
-    finally:
-        writer.close()
+class _Caller:
+    """One keep-alive connection with one request on the way: the socket is read and written as it allows."""
+
+    def __init__(self, selector: selectors.BaseSelector, address: tuple[str, int]) -> None:
+        self._selector = selector
+        self._socket = socket.create_connection(address)
+        self._socket.setblocking(False)
+        selector.register(self._socket, selectors.EVENT_READ, self)
+        self._left = memoryview(b"")
+        self._answer = b""
+        self.begun_s = 0.0
+
+    def begin(self, request: bytes) -> None:
+        """Send a request, as much of it at once as goes."""
+        self.begun_s = time.perf_counter()
+        self._left = memoryview(request)
+        self._answer = b""
+        self._write()
+
+    def _write(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._left = self._left[self._socket.send(self._left) :]
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._left else 0)
+        self._selector.modify(self._socket, wanted, self)
+
+    def go_on(self, events: int) -> int | None:
+        """The status, once the whole answer is there."""
+        if events & selectors.EVENT_WRITE and self._left:
+            self._write()
+        if not events & selectors.EVENT_READ:
+            return None
+        received = self._socket.recv(1 << 16)
+        if not received:
+            raise ConnectionError("the service closed a connection")
+        self._answer += received
+        head, _, body = self._answer.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: *(\d+)", head)
+        if length is None or len(body) < int(length[1]):
+            return None
+        return int(head.split(b" ", 2)[1])
+
+    def close(self) -> None:
+        """Hang up."""
+        self._selector.unregister(self._socket)
+        self._socket.close()
 
 
 def saturate(host: str, port: int, requests: Sequence[bytes], *, connections: int, seconds: float) -> Turn:
     """Keep `connections` requests in flight for `seconds`; every request that was begun is waited for."""
-
-    async def load() -> Turn:
-        statuses: Counter[int] = Counter()
-        latencies_s: list[float] = []
-        start_s, cpu_start_s = time.perf_counter(), time.process_time()
-        await asyncio.gather(
-            *(
-                _connection(host, port, requests, first=n, end_s=start_s + seconds, statuses=statuses, out=latencies_s)
-                for n in range(connections)
-            )
-        )
-        return Turn(statuses, latencies_s, time.perf_counter() - start_s, time.process_time() - cpu_start_s)
-
-    return asyncio.run(load())
+    statuses: Counter[int] = Counter()
+    latencies_s: list[float] = []
+    start_s, cpu_start_s = time.perf_counter(), time.process_time()
+    with selectors.DefaultSelector() as selector:
+        callers = [_Caller(selector, (host, port)) for _ in range(connections)]
+        following = itertools.cycle(requests)
+        for caller in callers:
+            caller.begin(next(following))
+        busy = len(callers)
+        while busy:
+            for key, events in selector.select():
+                caller = key.data
+                status = caller.go_on(events)
+                if status is None:
+                    continue
+                now_s = time.perf_counter()
+                statuses[status] += 1
+                latencies_s.append(now_s - caller.begun_s)
+                if now_s - start_s < seconds:
+                    caller.begin(next(following))
+                else:
+                    busy -= 1
+        for caller in callers:
+            caller.close()
+    return Turn(statuses, latencies_s, time.perf_counter() - start_s, time.process_time() - cpu_start_s)
 
 
 def send(host: str, port: int, requests: Sequence[bytes], *, connections: int, count: int) -> Counter[int]:

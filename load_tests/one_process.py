@@ -26,7 +26,7 @@ class OneProcess:
 
     def __init__(self, model: Path, jpegs: list[bytes]) -> None:
         self._settings = Settings.model_validate({"model": {"path": str(model)}})
-        self._engine = open_engine(model, max_batch=1, streams=int(__import__("os").environ.get("BS","0")) or None)
+        self._engine = open_engine(model, max_batch=1)
         self._jpegs = jpegs
 
     def stills(self, seconds: float) -> float:

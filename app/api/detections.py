@@ -8,10 +8,10 @@ from fastapi import APIRouter, Request, Response
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from app.api import parameters
 from app.api.bodies import BodyBudget, BodyLimits, Lease, LeasedStream, chunks_of, unless_disconnected
 from app.api.contract import JSON, NDJSON, to_json, to_json_array, to_line
 from app.api.documents import IMAGES_BODY
+from app.api.parameters import ImageParameters
 from app.api.sources import Sources, media_type_of
 from app.core.errors import InvalidRequestError, SightlineError, TooLargeError
 from app.core.frame import FrameRef
@@ -32,20 +32,18 @@ def router(path: FramePath, *, limits: BodyLimits, budget: BodyBudget, sources: 
     """The routes over `path`."""
     routes = APIRouter()
 
-    @routes.post("/v1/detections", summary="Objects in one image, or in many", openapi_extra=IMAGES_BODY)
-    async def detections(  # noqa: PLR0917  FastAPI reads the parameters from the signature
-        request: Request,
-        conf: parameters.Conf = None,
-        iou: parameters.Iou = None,
-        classes: parameters.Classes = None,
-        roi: parameters.Roi = None,
-        tile: parameters.Tile = 1,
-        deadline_ms: parameters.DeadlineMs = None,
-    ) -> Response:
+    @routes.post(
+        "/v1/detections",
+        summary="Objects in one image, or in many",
+        openapi_extra={**IMAGES_BODY, **ImageParameters.openapi()},
+    )
+    async def detections(request: Request) -> Response:
         """The image as the raw body, as JSON (base64 or a URL) or as bare RGB; `multipart/form-data` with many."""
-        query = parameters.frame_query(conf=conf, iou=iou, classes=classes, roi=roi, tile=tile, labels=path.spec.labels)
+        given = ImageParameters.read(request)
         ask = _Ask(
-            query=query, deadline_s=parameters.deadline_from(deadline_ms), max_image_bytes=limits.max_image_bytes
+            query=given.query(path.spec.labels),
+            deadline_s=given.deadline_s(),
+            max_image_bytes=limits.max_image_bytes,
         )
         if media_type_of(request) == "multipart/form-data":
             return await _many(request, path, ask, limits=limits, budget=budget)

@@ -3,14 +3,14 @@
 import cv2
 from fastapi import APIRouter, Request, Response
 
-from app.api import parameters
 from app.api.bodies import BodyBudget, unless_disconnected
 from app.api.documents import IMAGE_BODY, JPEG_ANSWER
+from app.api.parameters import PreviewParameters
 from app.api.sources import Sources
 from app.api.workers import Workers
 from app.core.frame import EncodedFrame, FrameRef
 from app.media.limits import DecodeLimits
-from app.media.preview import MAX_SIDE_PX, QUALITY, preview_jpeg
+from app.media.preview import preview_jpeg
 
 _THREADS = 2
 _MAX_WAITING = 16
@@ -28,22 +28,18 @@ def router(sources: Sources, *, budget: BodyBudget, decoding: DecodeLimits) -> A
         summary="A small upright JPEG of one image",
         response_class=Response,
         responses=JPEG_ANSWER,
-        openapi_extra=IMAGE_BODY,
+        openapi_extra={**IMAGE_BODY, **PreviewParameters.openapi()},
     )
-    async def preview(
-        request: Request,
-        max_side: parameters.MaxSide = MAX_SIDE_PX,
-        quality: parameters.Quality = QUALITY,
-        deadline_ms: parameters.DeadlineMs = None,
-    ) -> Response:
+    async def preview(request: Request) -> Response:
         """The image as for `/v1/detections`; Lanczos, sRGB, never enlarged, no metadata."""
-        deadline_s = parameters.deadline_from(deadline_ms)
+        given = PreviewParameters.read(request)
+        deadline_s = given.deadline_s()
         with budget.lease() as lease:
             image = await sources.read(request, lease, deadline_s=deadline_s)
             ref = FrameRef(stream_id="preview", seq=0)
             encoded = EncodedFrame(data=image.data, raw_size_px=image.raw_size_px, ref=ref)
             work = workers.run(
-                lambda: preview_jpeg(encoded, max_side_px=max_side, quality=quality, limits=decoding),
+                lambda: preview_jpeg(encoded, max_side_px=given.max_side, quality=given.quality, limits=decoding),
                 deadline_s=deadline_s,
             )
             jpeg = await unless_disconnected(request, work)

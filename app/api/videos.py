@@ -8,12 +8,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 from starlette.types import Receive
 
-from app.api import parameters
 from app.api.contract import NDJSON, to_line
 from app.api.documents import VIDEO_BODY
+from app.api.parameters import VideoParameters
 from app.core.errors import InvalidRequestError, TooLargeError, UnsupportedMediaError
 from app.core.result import FrameResult, Summary
-from app.core.video import FrameMode
 from app.pipeline.frame_path import FramePath
 
 _REFUSED_TYPES = ("image/", "text/", "multipart/", "application/json")
@@ -46,23 +45,14 @@ def router(path: FramePath, *, max_bytes: int) -> APIRouter:
         "/v1/videos",
         summary="Tracked objects in a video file",
         response_class=StreamingResponse,
-        openapi_extra=VIDEO_BODY,
+        openapi_extra={**VIDEO_BODY, **VideoParameters.openapi()},
     )
-    async def videos(  # noqa: PLR0917  FastAPI reads the parameters from the signature
-        request: Request,
-        mode: parameters.Mode = FrameMode.EVERY_FRAME,
-        fps: parameters.Fps = None,
-        conf: parameters.Conf = None,
-        iou: parameters.Iou = None,
-        classes: parameters.Classes = None,
-        roi: parameters.Roi = None,
-    ) -> Response:
+    async def videos(request: Request) -> Response:
         """The file as the raw body; NDJSON comes back, a `FrameResult` per frame and a `Summary` at the end."""
         media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
         if media_type.startswith(_REFUSED_TYPES):
             raise UnsupportedMediaError(f"the body is declared as {media_type[:100]}; send a video, e.g. video/mp4")
-        query = parameters.frame_query(conf=conf, iou=iou, classes=classes, roi=roi, tile=1, labels=path.spec.labels)
-        spec = parameters.video_spec(mode=mode, fps=fps, query=query)
+        spec = VideoParameters.read(request).spec(path.spec.labels)
         uploaded = asyncio.Event()
         results = path.track_video(_upload(request, uploaded, max_bytes=max_bytes), spec)
         # The status line waits for the first frame: a file without any gets its error as a status, not as a line.
