@@ -67,6 +67,8 @@ def open_video(source: DemuxInput, *, limits: DecodeLimits) -> tuple[InputContai
     except AV_ERRORS:
         raise source.error or _unreadable(source.head) from None
     try:
+        if not (container.streams.video or container.streams.audio or container.streams.subtitles):
+            raise _unreadable(source.head)  # the header was cut before it said what is in the file
         return container, _picture_stream(container, limits=limits)
     except SightlineError:
         container.close()

@@ -75,11 +75,12 @@ def bomb() -> bytes:
         (encoded(gradient(), "JPEG"), 415, "unsupported_media"),
         (video()[:40], 422, "undecodable"),
         (video()[: video().index(b"moov") - 4], 422, "undecodable"),
+        (video()[: video().index(b"moov") + 60], 422, "undecodable"),
         (sound(), 415, "unsupported_media"),
         (frameless(), 422, "undecodable"),
         (SESSION, 415, "unsupported_media"),
     ],
-    ids=["empty", "text", "zeros", "jpeg", "head", "no_moov", "sound", "no_frame", "sdp"],
+    ids=["empty", "text", "zeros", "jpeg", "head", "no_moov", "cut_moov", "sound", "no_frame", "sdp"],
 )
 def test_a_video_without_a_frame_gets_a_status(steady: Service, body: bytes, status: int, code: str) -> None:
     assert_problem(upload(steady, body), status, code)

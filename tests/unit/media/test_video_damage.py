@@ -115,6 +115,12 @@ def test_what_is_no_video_ends_in_a_typed_error(data: bytes, error: type[Sightli
     assert type(end_of(items)) is error
 
 
+@pytest.mark.parametrize("cut", range(0, 560, 40))
+def test_an_mp4_cut_inside_its_header_is_a_broken_video_not_another_type(cut: int) -> None:
+    data = video()
+    assert type(end_of(outcomes(data[: data.index(b"moov") + cut]))) is UndecodableError
+
+
 def test_sound_alone_is_unsupported() -> None:
     header = b"RIFF" + (36 + 16000).to_bytes(4, "little") + b"WAVEfmt " + (16).to_bytes(4, "little")
     form = b"\x01\x00\x01\x00\x40\x1f\x00\x00\x80\x3e\x00\x00\x02\x00\x10\x00"
