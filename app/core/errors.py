@@ -12,6 +12,7 @@ SightlineError
 ├── UnavailableError         503  a part of the service died with this frame in it
 ├── DeadlineError            504  the caller's deadline passed
 ├── ModelError               500  a model file that cannot be served
+├── SnapshotError            500  saved state that cannot be taken up again
 └── InternalError            500  ours; the details are in the log
 """
 
@@ -124,6 +125,13 @@ class ModelError(SightlineError):
 
     code = "model"
     title = "Model cannot be served"
+
+
+class SnapshotError(SightlineError):
+    """Saved state that cannot be written or taken up again: broken, of another version, or of other parameters."""
+
+    code = "snapshot"
+    title = "Snapshot cannot be used"
 
 
 class InternalError(SightlineError):

@@ -15,6 +15,7 @@ class DropReason(StrEnum):
 
     SAMPLED = "sampled"  # target_fps: this frame was not due
     SUPERSEDED = "superseded"  # latest_frame: a newer frame was there when the model came free
+    OVERLOADED = "overloaded"  # every_frame of a live stream: as many waited as may
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,14 +15,19 @@ UNTRACKED = -1
 def result_of(outcome: Detections | Tracks | Dropped | Failed, *, spec: ModelSpec, total_s: float) -> FrameResult:
     """The one result of one captured frame; `total_s` is its time in the service."""
     match outcome:
-        case Dropped(ref=ref, reason=reason):
-            return _result(ref, Status.DROPPED, reason=reason.value)
+        case Dropped():
+            return drop(outcome)
         case Failed(ref=ref, error=error):
             return failure(ref, error)
         case Tracks(detections=found):
             return _answer(found, spec, track_ids=outcome.track_id.tolist(), total_s=total_s)
         case Detections():
             return _answer(outcome, spec, track_ids=None, total_s=total_s)
+
+
+def drop(dropped: Dropped) -> FrameResult:
+    """The result of a frame that was left out on purpose."""
+    return _result(dropped.ref, Status.DROPPED, reason=dropped.reason.value)
 
 
 def failure(ref: FrameRef, error: SightlineError) -> FrameResult:
