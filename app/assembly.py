@@ -35,6 +35,7 @@ def frame_path(settings: Settings, chain: Chain, spec: ModelSpec) -> FramePath:
         limits=settings.batching,
         video_batch=settings.video_batch,
         video_batches=settings.video_batches,
+        streams=settings.streams,
     )
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, with_config
 from app.media.fetch_guard import FetchParameters
 from app.media.limits import DecodeLimits
 from app.pipeline.decoder import DecoderParameters
+from app.pipeline.live_stream import StreamLimits
 from app.policy.batching import BatchLimits
 from app.tracking.parameters import TrackerParameters
 from app.vision.postprocess import Thresholds
@@ -20,6 +21,7 @@ _STRICT = ConfigDict(extra="forbid")
 for _knobs in (DecodeLimits, DecoderParameters, BatchLimits, TrackerParameters, Thresholds, Clahe, Grey, MaxSide, When):
     with_config(_STRICT)(_knobs)
 with_config(_STRICT)(FetchParameters)
+with_config(_STRICT)(StreamLimits)
 
 
 StepSettings: TypeAlias = Annotated[Clahe | Grey | MaxSide, Field(discriminator="kind")]
@@ -73,3 +75,4 @@ class Settings(BaseModel):
     batching: BatchLimits = BatchLimits()
     video_batch: Annotated[int, Field(ge=1, le=256)] = 8
     video_batches: Annotated[int, Field(ge=1, le=64)] = 3
+    streams: StreamLimits = StreamLimits()

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
-from app.api import detections, preview, problems, videos
+from app.api import detections, preview, problems, streams, videos
 from app.api.bodies import BodyBudget, BodyLimits
 from app.api.contract import schemas
 from app.api.sources import Sources
@@ -81,6 +81,7 @@ def create_app(path: FramePath, *, limits: ApiLimits | None = None, is_behind_se
     sources = Sources(limits.bodies, limits.fetch)
     app.include_router(detections.router(path, limits=limits.bodies, budget=budget, sources=sources))
     app.include_router(preview.router(sources, budget=budget, decoding=limits.decoding))
+    app.include_router(streams.router(path, budget=budget, sources=sources))
     app.include_router(videos.router(path, max_bytes=limits.max_video_bytes))
     _add_health(app, path, ready_s=limits.ready_s)
 

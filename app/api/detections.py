@@ -17,8 +17,9 @@ from app.core.errors import InvalidRequestError, SightlineError, TooLargeError
 from app.core.frame import FrameRef
 from app.core.query import Query
 from app.core.result import FrameResult
-from app.pipeline.frame_path import FramePath, new_stream_id
+from app.pipeline.frame_path import FramePath
 from app.pipeline.results import failure
+from app.pipeline.streams import new_stream_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

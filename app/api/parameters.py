@@ -5,19 +5,21 @@ They are read here, not by FastAPI: resolving six parameters costs it a quarter 
 
 import math
 import time
-from typing import Annotated, Any, Self
+from collections.abc import Callable
+from typing import Annotated, Any, Self, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from app.core.errors import InvalidParameterError
 from app.core.query import Query, Region
-from app.core.video import FrameMode, VideoSpec
+from app.core.video import FrameMode, StreamSpec, VideoSpec
 from app.media.preview import MAX_SIDE_PX, QUALITIES, QUALITY, SIDES_PX
 
 MAX_TILE = 4
 """16 canvases for one picture are enough to fill any small machine."""
 DEADLINE = "X-Deadline-Ms"
+P = TypeVar("P", bound=BaseModel)
 
 
 class _Parameters(BaseModel):
@@ -27,17 +29,26 @@ class _Parameters(BaseModel):
         given: dict[str, str] = dict(request.query_params)
         if "deadline_ms" in cls.model_fields and (deadline := request.headers.get(DEADLINE)) is not None:
             given[DEADLINE] = deadline
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            words = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise InvalidParameterError(words) from None
+        return _checked(lambda: cls.model_validate(given))
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        """The same from a JSON body."""
+        return _checked(lambda: cls.model_validate_json(body))
 
     @classmethod
     def openapi(cls) -> dict[str, Any]:
         """The same for OpenAPI's `parameters`."""
         properties = cls.model_json_schema()["properties"]
         return {"parameters": [_documented(name, schema) for name, schema in properties.items()]}
+
+
+def _checked(validate: Callable[[], P]) -> P:
+    try:
+        return validate()
+    except ValidationError as error:
+        words = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InvalidParameterError(words) from None
 
 
 def _documented(name: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -105,6 +116,35 @@ class VideoParameters(_Look):
         if (self.mode is FrameMode.TARGET_FPS) != (self.fps is not None):
             raise InvalidParameterError("fps: goes with mode=target_fps, and only with it")
         return VideoSpec(mode=self.mode, fps=self.fps, query=query)
+
+
+class StreamBody(VideoParameters):
+    """The JSON of `POST /v1/streams`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    label: Annotated[str, Field(max_length=200, description="your own word for the stream")] = ""
+
+    def stream(self, labels: tuple[str, ...]) -> StreamSpec:
+        """The checked spec; InvalidParameterError names the parameter."""
+        return StreamSpec(label=self.label, video=self.spec(labels))
+
+
+class FrameParameters(_Parameters):
+    """Of `/v1/streams/{id}/frames`."""
+
+    seq: Annotated[
+        int | None, Field(ge=0, lt=2**63, description="grows from frame to frame; default: one more than the newest")
+    ] = None
+    captured_at: Annotated[
+        AwareDatetime | None, Field(description="when the frame was taken, RFC 3339; default: when it arrived")
+    ] = None
+
+
+class EventParameters(_Parameters):
+    """Of `/v1/streams/{id}/events`."""
+
+    since: Annotated[int, Field(ge=-1, lt=2**63, description="the last seq that you have; default: all there is")] = -1
 
 
 class PreviewParameters(_Deadline):

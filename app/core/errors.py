@@ -4,6 +4,7 @@ SightlineError
 ├── InvalidRequestError      400  malformed
 ├── NotFoundError            404
 ├── NotAcceptableError       406
+├── ConflictError            409  not what the resource's state allows
 ├── TooLargeError            413  over a size, pixel or count limit
 ├── UnsupportedMediaError    415  not a format we read
 ├── UndecodableError         422  the right format, but broken
@@ -54,6 +55,14 @@ class NotAcceptableError(SightlineError):
     status = HTTPStatus.NOT_ACCEPTABLE
     code = "not_acceptable"
     title = "Not acceptable"
+
+
+class ConflictError(SightlineError):
+    """The request does not fit the state that the thing is in."""
+
+    status = HTTPStatus.CONFLICT
+    code = "conflict"
+    title = "Conflict"
 
 
 class TooLargeError(SightlineError):

@@ -66,6 +66,19 @@ class FrameResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Frames between `after_seq` and `next_seq` are not told of here; `reason` "history": the reader came too late."""
+
+    schema: str = "sightline.v1.Gap"
+    stream_id: str
+    epoch: int
+    event_id: str
+    after_seq: int
+    next_seq: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """The ledger of a stream: `captured = answered + Σ dropped + Σ errors + in_flight`, at every moment.
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextvars
 import logging
-import secrets
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -18,15 +17,12 @@ from app.core.result import FrameResult, Summary
 from app.core.video import VideoSpec
 from app.pipeline.batcher import MicroBatcher
 from app.pipeline.chain import Chain
+from app.pipeline.live_stream import StreamLimits
 from app.pipeline.results import failure, result_of
+from app.pipeline.streams import Streams, new_stream_id
 from app.policy.batching import BatchLimits
 
 LOG = logging.getLogger("sightline")
-
-
-def new_stream_id() -> str:
-    """128 random bits in hexadecimal."""
-    return secrets.token_hex(16)
 
 
 class FramePath:
@@ -40,9 +36,12 @@ class FramePath:
         limits: BatchLimits,
         video_batch: int = 8,
         video_batches: int = 3,
+        streams: StreamLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spec = spec
+        self.streams = Streams(chain, model=spec, limits=streams or StreamLimits())
+        """The live streams of this replica."""
         self._chain = chain
         self._video_batch = video_batch
         self._video_batches = video_batches

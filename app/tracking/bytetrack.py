@@ -11,10 +11,8 @@ from app.tracking.clock import StreamClock
 from app.tracking.motion import Array, BoxMotion, centred
 from app.tracking.overlap import overlaps
 from app.tracking.parameters import TrackerParameters
-from app.tracking.table import UNCONFIRMED, TrackTable
-
-IDS_PER_EPOCH = 1 << 32
-"""Ids of epoch e are e * 2**32 + 1, + 2, …, so that those of a later epoch differ even for a reader who ignores it."""
+from app.tracking.snapshot import TrackerState, decode, encode
+from app.tracking.table import IDS_PER_EPOCH, UNCONFIRMED, TrackTable
 
 _BEFORE = float(1 << 24)  # outweighs every sum of overlaps that differs by more than rounding
 _GRACE_S = 1e-6  # stamps are rounded
@@ -79,6 +77,35 @@ class ByteTracker:
             all_ids[seen.place] = track_id
             track_id = all_ids
         return Tracks(detections=detections, track_id=track_id)
+
+    def snapshot(self) -> bytes:
+        """All that later frames depend on, for `restore`. SnapshotError when `app.tracking.snapshot` cannot hold it."""
+        tracks = self._tracks
+        state = TrackerState(
+            epoch=self.epoch,
+            next_id=self._next_id,
+            frame=self._frame,
+            step_s=self._motion.step_s,
+            clock=self._clock.state(),
+            confirmed=tracks.confirmed,
+            block=tracks.block,
+        )
+        return encode(state, self._parameters)
+
+    @classmethod
+    def restore(cls, data: bytes, parameters: TrackerParameters) -> "ByteTracker":
+        """A tracker that goes on bit for bit as the one that wrote `data`, ids included.
+
+        SnapshotError when `data` is not a whole snapshot of this version made with the same parameters.
+        """
+        state = decode(data, parameters)
+        tracker = cls(parameters, epoch=state.epoch)
+        tracker._next_id = state.next_id
+        tracker._frame = state.frame
+        tracker._motion.assume_step(state.step_s)
+        tracker._clock.take_up(state.clock)
+        tracker._tracks.take_up(state.block, confirmed=state.confirmed)
+        return tracker
 
     def _seen(self, detections: Detections) -> _Seen:
         score, label, low_score = detections.score, detections.label, self._parameters.low_score

@@ -1,11 +1,20 @@
 """Stream time out of the frames' own stamps: how many seconds one frame lies after the one before."""
 
 from math import isfinite
+from typing import NamedTuple
 
 from app.core.frame import FrameRef
 
 NOMINAL_STEP_S = 1 / 30
 """The step assumed where the stamps say nothing."""
+
+
+class ClockState(NamedTuple):
+    """All that a `StreamClock` knows: its time, the newest stamp, both in seconds, and of which kind that stamp is."""
+
+    now_s: float
+    newest_s: float | None
+    is_pts: bool
 
 
 class StreamClock:
@@ -28,6 +37,14 @@ class StreamClock:
         step_s = self._step_s(ref)
         self.now_s += step_s
         return step_s
+
+    def state(self) -> ClockState:
+        """What `take_up` needs to go on from here."""
+        return ClockState(self.now_s, self._newest_s, self._is_pts)
+
+    def take_up(self, state: ClockState) -> None:
+        """Go on from where another clock was."""
+        self.now_s, self._newest_s, self._is_pts = state
 
     def _step_s(self, ref: FrameRef) -> float:
         is_pts = ref.pts_s is not None

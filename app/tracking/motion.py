@@ -29,12 +29,18 @@ variances in squared sizes of the object: of centre and size, then their covaria
 the velocity."""
 
 BELIEF_ROWS = 14
+UNSTEPPED_S = -1.0
+"""`BoxMotion.step_s` before the first step."""
 _SMALLEST_PX = 1.0  # a shrinking box stays a box
 _SAME_STEP_S = 1e-7  # stamps are rounded: even steps of a camera differ in the last bits
 
 
 class BoxMotion:
-    """The filter's equations with one set of noises."""
+    """The filter's equations with one set of noises.
+
+    `step_s` is the step that the spreads are computed with: steps equal but for rounding share the first one's numbers,
+    so it is part of the state of whoever wants the same bits again.
+    """
 
     def __init__(self, parameters: TrackerParameters) -> None:
         self._noise = np.square([[parameters.position_noise], [parameters.size_noise]])
@@ -42,7 +48,7 @@ class BoxMotion:
         self._begun = np.zeros((BELIEF_ROWS, 1))
         self._begun[8:10] = self._noise
         self._begun[12:, 0] = np.square([parameters.initial_speed, parameters.initial_growth])
-        self._step_s = -1.0
+        self.step_s = UNSTEPPED_S
         self._step: Array = np.empty((3, 3))
         self._unrest: Array = np.empty((6, 1))
 
@@ -54,16 +60,20 @@ class BoxMotion:
 
     def predict(self, belief: Belief, *, step_s: float) -> None:
         """Move the boxes `step_s` seconds on, in place."""
-        if abs(step_s - self._step_s) > _SAME_STEP_S:
-            self._step_s = step_s
-            self._step = np.array([[1.0, 2 * step_s, step_s * step_s], [0.0, 1.0, step_s], [0.0, 0.0, 1.0]])
-            self._unrest = np.multiply.outer([step_s**3 / 3, step_s**2 / 2, step_s], self._drift).reshape(6, 1)
+        if abs(step_s - self.step_s) > _SAME_STEP_S:
+            self.assume_step(step_s)
         position = belief[:4]
         position += belief[4:8] * step_s
         size = belief[2:4]
         np.maximum(size, _SMALLEST_PX, out=size)
         spread = belief[8:]
         np.add(self._step.dot(spread.reshape(3, -1)).reshape(spread.shape), self._unrest, out=spread)
+
+    def assume_step(self, step_s: float) -> None:
+        """Compute spreads with this step until one comes that differs by more than rounding."""
+        self.step_s = step_s
+        self._step = np.array([[1.0, 2 * step_s, step_s * step_s], [0.0, 1.0, step_s], [0.0, 0.0, 1.0]])
+        self._unrest = np.multiply.outer([step_s**3 / 3, step_s**2 / 2, step_s], self._drift).reshape(6, 1)
 
     def correct(self, belief: Belief, *, rows: NDArray[np.intp], boxes: Array) -> None:
         """Take in what was measured, in place: column i of `boxes` `(4, m)`, see `centred`, for track `rows[i]`."""

@@ -6,7 +6,17 @@ from numpy.typing import NDArray
 from app.tracking.motion import BELIEF_ROWS, Array, Belief
 
 UNCONFIRMED = -1
+IDS_PER_EPOCH = 1 << 32
+"""Ids of epoch e are e * 2**32 + 1, + 2, …, so that those of a later epoch differ even for a reader who ignores it."""
 _ID, _LABEL, _BEGUN, _SEEN, _SEEN_S, _ROWS = range(BELIEF_ROWS, BELIEF_ROWS + 6)
+
+
+ROW_NAMES = (
+    *("x", "y", "width", "height", "x_speed", "y_speed", "width_growth", "height_growth"),
+    *("centre_variance", "size_variance", "centre_covariance", "size_covariance"),
+    *("speed_variance", "growth_variance", "track_id", "label", "begun", "seen", "seen_s"),
+)
+"""The rows of the block in their order; see `Belief` for the first 14."""
 
 
 class TrackTable:
@@ -23,6 +33,16 @@ class TrackTable:
     def __init__(self) -> None:
         self.confirmed = 0
         self._hold(np.empty((_ROWS, 0)))
+
+    @property
+    def block(self) -> Array:
+        """All tracks, one row per name of `ROW_NAMES`; not a copy."""
+        return self._block
+
+    def take_up(self, block: Array, *, confirmed: int) -> None:
+        """Hold the tracks of another table, `confirmed` of them with ids."""
+        self.confirmed = confirmed
+        self._hold(block)
 
     def __len__(self) -> int:
         return int(self._block.shape[1])

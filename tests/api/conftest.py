@@ -7,6 +7,7 @@ import pytest
 from app.api.application import ApiLimits, create_app
 from app.api.bodies import BodyLimits
 from app.pipeline.frame_path import FramePath
+from app.pipeline.live_stream import StreamLimits
 from app.policy.batching import BatchLimits
 from tests.builders import make_spec
 from tests.fakes import FakeChain
@@ -20,9 +21,17 @@ LIMITS = ApiLimits(
 class Service:
     """The application over a fake chain, spoken to over ASGI."""
 
+    history = 5
+    max_streams = 3
+
     def __init__(self, limits: ApiLimits = LIMITS) -> None:
         self.chain = FakeChain()
-        path = FramePath(self.chain, spec=make_spec(), limits=BatchLimits(max_batch=8, max_in_flight=1, max_waiting=2))
+        path = FramePath(
+            self.chain,
+            spec=make_spec(),
+            limits=BatchLimits(max_batch=8, max_in_flight=1, max_waiting=2),
+            streams=StreamLimits(history=self.history, max_streams=self.max_streams),
+        )
         self.app = create_app(path, limits=limits)
 
     def client(self) -> httpx.AsyncClient:

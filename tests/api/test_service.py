@@ -37,7 +37,7 @@ def test_a_path_that_does_not_answer_is_not_ready(run: Any) -> None:
     assert_problem(run(scenario), 503, "unavailable")
 
 
-@pytest.mark.parametrize("name", ["FrameResult", "Summary"])
+@pytest.mark.parametrize("name", ["FrameResult", "Gap", "Summary"])
 def test_the_schemas_are_valid_and_served(run: Any, name: str) -> None:
     response = run(lambda s: s.get(f"/schemas/{name}.json"))
     assert response.status_code == 200
@@ -62,7 +62,8 @@ def test_what_is_not_there_is_a_problem_too(run: Any, url: str, status: int) -> 
 def test_the_openapi_document_names_the_routes_of_the_contract(run: Any) -> None:
     paths = run(lambda s: s.get("/openapi.json")).json()["paths"]
     routes = {"/v1/detections", "/v1/videos", "/v1/pipelines/preview", "/healthz", "/readyz", "/schemas/{name}.json"}
-    assert routes == set(paths)
+    streams = {f"/v1/streams{rest}" for rest in ("", "/{stream_id}", "/{stream_id}/frames", "/{stream_id}/events")}
+    assert routes | streams == set(paths)
 
 
 BODIES = [

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from load_tests.service import Service
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 JPEG = {"content-type": "image/jpeg"}
 MP4 = {"content-type": "video/mp4"}
+STREET = Camera(width_px=640, height_px=360, fps=10.0, stream=3)
 STAGES = ("Ingress", "Decoder", "Preprocessor", "Detector", "Tracker")
 
 
@@ -167,26 +169,24 @@ def test_a_killed_decoder_ends_the_video_with_a_reason_and_the_service_recovers(
     staged: Service, clip: bytes, photo: bytes
 ) -> None:
     async def scenario() -> list[dict[str, Any]]:
-        killed = asyncio.Event()
-
-        async def held() -> Any:
-            """The second half of the upload waits for the kill: the video cannot end before it."""
-            yield clip[: len(clip) // 2]
-            await killed.wait()
-            yield clip[len(clip) // 2 :]
-
-        async with (
-            httpx.AsyncClient(base_url=staged.url, timeout=120) as client,
-            client.stream("POST", "/v1/videos", content=held(), headers=MP4) as response,
-        ):
-            items: list[dict[str, Any]] = []
-            async for line in response.aiter_lines():
-                items.append(json.loads(line))
-                if len(items) == 5:
-                    for pid in replicas(staged, "Decoder"):
-                        os.kill(pid, signal.SIGKILL)
-                    killed.set()
-            return items
+        """The second half of the upload waits for the kill: the video cannot end before it. httpx cannot do that."""
+        reader, writer = await asyncio.open_connection(staged.host, staged.port)
+        head = f"POST /v1/videos HTTP/1.1\r\nhost: {staged.host}\r\ncontent-type: video/mp4\r\nconnection: close\r\n"
+        writer.write(f"{head}content-length: {len(clip)}\r\n\r\n".encode() + clip[: len(clip) // 2])
+        assert b" 200 " in await reader.readline()
+        await reader.readuntil(b"\r\n\r\n")
+        text = b""
+        is_killed = False
+        while size := int(await reader.readline(), 16):
+            text += await reader.readexactly(size)
+            await reader.readline()
+            if not is_killed:
+                for pid in replicas(staged, "Decoder"):
+                    os.kill(pid, signal.SIGKILL)
+                writer.write(clip[len(clip) // 2 :])
+                is_killed = True
+        writer.close()
+        return [json.loads(line) for line in text.splitlines()]
 
     *frames, summary = asyncio.run(scenario())
     assert summary["reason"] in {"unavailable", "not_found"}
@@ -200,3 +200,54 @@ def _wait_until_ready(service: Service, photo: bytes) -> None:
     while post(service, "/v1/detections", photo, JPEG).status_code != 200:
         assert time.monotonic() < deadline_s, "the service did not recover"
         time.sleep(1)
+
+
+def test_a_live_stream_is_tracked_alike_in_both_layouts(staged: Service, colocated: Service) -> None:
+    frames = [encode_jpeg(shot.rgb, quality=85) for shot in render(Scene(seed=23), STREET, frames=30)]
+
+    def tracked(service: Service) -> list[tuple[int, list[int]]]:
+        with httpx.Client(base_url=service.url, timeout=60) as client:
+            stream = f"/v1/streams/{client.post('/v1/streams').json()['stream_id']}"
+            start = datetime(2026, 11, 23, tzinfo=UTC)
+            for seq, frame in enumerate(frames):
+                at = (start + timedelta(seconds=seq / 10)).isoformat()
+                query = {"seq": str(seq), "captured_at": at}
+                end = client.post(f"{stream}/frames", params=query, content=frame, headers=JPEG).json()
+                assert (end["seq"], end["status"]) == (seq, "result")
+            with client.stream("GET", f"{stream}/events") as response:
+                lines = response.iter_lines()
+                results = [json.loads(next(lines)) for _ in frames]
+            account = client.delete(stream).json()
+        assert (account["captured"], account["answered"], account["in_flight"]) == (30, 30, 0)
+        return [
+            (result["seq"], [found["track_id"] for found in result["objects"] if "track_id" in found])
+            for result in results
+        ]
+
+    ours, theirs = tracked(staged), tracked(colocated)
+    assert [seq for seq, _ in ours] == list(range(30))
+    assert max(len(ids) for _, ids in ours) >= 2
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("stage", ["Tracker", "Detector", "Decoder"])
+def test_a_killed_stage_costs_a_live_stream_errors_and_an_epoch_and_no_frame(staged: Service, stage: str) -> None:
+    frames = [encode_jpeg(shot.rgb, quality=85) for shot in render(Scene(seed=24), STREET, frames=8)]
+    ends: list[dict[str, Any]] = []
+    with httpx.Client(base_url=staged.url, timeout=120) as client:
+        stream = f"/v1/streams/{client.post('/v1/streams').json()['stream_id']}"
+        deadline_s = time.monotonic() + 90
+        while len(ends) < 12 or ends[-1]["status"] != "result":
+            assert time.monotonic() < deadline_s, "the stream did not recover"
+            if len(ends) == 5:
+                for pid in replicas(staged, stage):
+                    os.kill(pid, signal.SIGKILL)
+            response = client.post(f"{stream}/frames", content=frames[len(ends) % len(frames)], headers=JPEG)
+            assert response.status_code == 200
+            ends.append(response.json())
+        account = client.delete(stream).json()
+    assert [end["seq"] for end in ends] == list(range(len(ends)))
+    reasons = {end["reason"] for end in ends if end["status"] == "error"}
+    assert reasons <= {"unavailable"}
+    assert account["captured"] == len(ends) == account["answered"] + sum(account["errors"].values())
+    assert sorted(end["epoch"] for end in ends) == [end["epoch"] for end in ends]

@@ -1,0 +1,249 @@
+"""Live streams over HTTP: opened, pushed to, read from any point, closed; each frame with one end."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from app.core.errors import UnavailableError
+from app.core.frame import EncodedFrame
+from tests.api.conftest import Service
+
+Run = Callable[[Callable[[Service], Any]], Any]
+JPEG = {"content-type": "image/jpeg"}
+
+
+async def opened(service: Service, **body: Any) -> str:
+    response = await service.post("/v1/streams", json=body)
+    assert response.status_code == 201
+    stream_id: str = response.json()["stream_id"]
+    return stream_id
+
+
+async def push(service: Service, stream_id: str, query: str = "", *, body: bytes = b"jpeg") -> httpx.Response:
+    return await service.post(f"/v1/streams/{stream_id}/frames{query}", content=body, headers=JPEG)
+
+
+async def events(service: Service, stream_id: str, query: str = "", **headers: str) -> list[dict[str, Any]]:
+    response = await service.get(f"/v1/streams/{stream_id}/events{query}", headers=headers)
+    assert response.status_code == 200
+    return [json.loads(line) for line in response.text.splitlines()]
+
+
+async def closing(service: Service, stream_id: str, *, after_s: float = 0.05) -> dict[str, Any]:
+    await asyncio.sleep(after_s)
+    async with service.client() as client:
+        account: dict[str, Any] = (await client.delete(f"/v1/streams/{stream_id}")).json()
+        return account
+
+
+def test_frames_are_answered_in_order_with_tracks_and_an_account(run: Run) -> None:
+    async def scenario(service: Service) -> None:
+        stream_id = await opened(service, label="gate")
+        ends = [(await push(service, stream_id)).json() for _ in range(3)]
+        assert [(end["seq"], end["status"]) for end in ends] == [(0, "result"), (1, "result"), (2, "result")]
+        assert all(end["captured_at"] for end in ends)
+        shown = (await service.get(f"/v1/streams/{stream_id}")).json()
+        assert (shown["label"], shown["captured"], shown["answered"], shown["in_flight"]) == ("gate", 3, 3, 0)
+        assert [stream["stream_id"] for stream in (await service.get("/v1/streams")).json()] == [stream_id]
+
+    run(scenario)
+
+
+def test_a_frame_sent_again_gets_the_end_that_it_had(run: Run) -> None:
+    async def scenario(service: Service) -> None:
+        stream_id = await opened(service)
+        first = await push(service, stream_id, "?seq=7&captured_at=2026-11-23T10:00:00Z")
+        again = await push(service, stream_id, "?seq=7")
+        assert first.json() == again.json()
+        assert first.json()["captured_at"] == "2026-11-23T10:00:00Z"
+        before = await push(service, stream_id, "?seq=6")
+        assert (before.status_code, before.json()["code"]) == (409, "conflict")
+        assert (await service.get(f"/v1/streams/{stream_id}")).json()["captured"] == 1
+
+    run(scenario)
+
+
+def test_a_frame_sent_again_while_it_is_under_way_gets_the_same_end(run: Run) -> None:
+    async def scenario(service: Service) -> None:
+        stream_id = await opened(service)
+        service.chain.gate.clear()
+        both = [asyncio.create_task(push(service, stream_id, "?seq=3")) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        service.chain.gate.set()
+        one, other = await asyncio.gather(*both)
+        assert one.json() == other.json()
+        assert sum(map(len, service.chain.batches)) == 1
+
+    run(scenario)
+
+
+def test_a_broken_frame_is_a_typed_error_in_its_own_result(run: Run) -> None:
+    async def scenario(service: Service) -> None:
+        stream_id = await opened(service)
+        broken = await push(service, stream_id, body=b"bad picture")
+        assert broken.status_code == 200
+        assert (broken.json()["status"], broken.json()["reason"]) == ("error", "undecodable")
+        assert (await push(service, stream_id)).json()["status"] == "result"
+
+    run(scenario)
+
+
+def test_readers_go_on_where_they_stopped(run: Run) -> None:
+    async def scenario(service: Service) -> None:
+        stream_id = await opened(service)
+        for _ in range(4):
+            await push(service, stream_id)
+        reading = asyncio.create_task(events(service, stream_id, "?since=1"))
+        resuming = asyncio.create_task(events(service, stream_id, **{"last-event-id": f"{stream_id}:0:2"}))
+        await closing(service, stream_id)
+        *results, summary = await reading
+        assert [result["seq"] for result in results] == [2, 3]
+        assert (summary["captured"], summary["answered"]) == (4, 4)
+        assert [result["seq"] for result in (await resuming)[:-1]] == [3]
+
+    run(scenario)
+
+
+def test_server_sent_events_carry_ids_and_names(run: Run) -> None:
+    async def scenario(service: Service) -> None:
+        stream_id = await opened(service)
+        await push(service, stream_id)
+        reading = asyncio.create_task(
+            service.get(f"/v1/streams/{stream_id}/events", headers={"accept": "text/event-stream"})
+        )
+        await closing(service, stream_id)
+        response = await reading
+        assert response.headers["content-type"].startswith("text/event-stream")
+        first, last = response.text.strip().split("\n\n")
+        assert first.startswith(f"id: {stream_id}:0:0\nevent: FrameResult\ndata: {{")
+        assert "event: Summary" in last
+
+    run(scenario)
+
+
+def test_a_reader_behind_the_history_is_told_of_the_gap(run: Run) -> None:
+    async def scenario(service: Service) -> None:
+        stream_id = await opened(service)
+        for _ in range(service.history + 3):
+            await push(service, stream_id)
+        reading = asyncio.create_task(events(service, stream_id))
+        await closing(service, stream_id)
+        gap, *results, _summary = await reading
+        assert (gap["schema"], gap["after_seq"], gap["next_seq"]) == ("sightline.v1.Gap", -1, 3)
+        assert [result["seq"] for result in results] == list(range(3, service.history + 3))
+
+    run(scenario)
+
+
+def test_a_flood_is_dropped_with_a_reason_and_latest_keeps_the_newest(run: Run) -> None:
+    async def flood(service: Service, mode: str) -> dict[str, Any]:
+        stream_id = await opened(service, mode=mode)
+        service.chain.gate.clear()
+        pushes = [asyncio.create_task(push(service, stream_id, f"?seq={seq}")) for seq in range(60)]
+        await asyncio.sleep(0.1)
+        service.chain.gate.set()
+        ends = [(await task).json() for task in pushes]
+        assert [end["seq"] for end in ends] == list(range(60))
+        account: dict[str, Any] = (await service.get(f"/v1/streams/{stream_id}")).json()
+        assert account["captured"] == 60 == account["answered"] + sum(account["dropped"].values())
+        assert ends[-1]["status"] == ("result" if mode == "latest_frame" else "dropped")
+        return account
+
+    async def scenario(service: Service) -> None:
+        assert set((await flood(service, "every_frame"))["dropped"]) == {"overloaded"}
+        assert set((await flood(service, "latest_frame"))["dropped"]) == {"superseded"}
+
+    run(scenario)
+
+
+def test_a_lost_batch_ends_in_its_error_and_a_new_epoch_begins(run: Run) -> None:
+    async def scenario(service: Service) -> None:
+        stream_id = await opened(service)
+        await push(service, stream_id)
+
+        def gone(_frames: list[EncodedFrame]) -> None:
+            raise UnavailableError
+
+        service.chain.on_detect = gone
+        lost = (await push(service, stream_id)).json()
+        assert (lost["status"], lost["reason"], lost["epoch"]) == ("error", "unavailable", 0)
+        service.chain.on_detect = lambda _frames: None
+        after = (await push(service, stream_id)).json()
+        assert (after["status"], after["epoch"], after["seq"]) == ("result", 1, 2)
+
+    run(scenario)
+
+
+def test_closing_ends_what_is_under_way(run: Run) -> None:
+    async def scenario(service: Service) -> None:
+        stream_id = await opened(service)
+        service.chain.gate.clear()
+        pushing = asyncio.create_task(push(service, stream_id))
+        account = await closing(service, stream_id)
+        assert account["errors"] == {"unavailable": 1}
+        assert account["in_flight"] == 0
+        assert (await pushing).json()["reason"] == "unavailable"
+        assert service.chain.closed == [stream_id]
+        for response in (await push(service, stream_id), await service.get(f"/v1/streams/{stream_id}/events")):
+            assert (response.status_code, response.json()["code"]) == (404, "not_found")
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 422),
+        (b"[]", 422),
+        (b'{"speed": 1}', 422),
+        (b'{"mode": "some"}', 422),
+        (b'{"mode": "target_fps"}', 422),
+        (b'{"fps": "NaN", "mode": "target_fps"}', 422),
+        (b'{"label": "' + b"x" * 300 + b'"}', 422),
+        (b" " * 20_000, 413),
+        (b"", 201),
+    ],
+)
+def test_a_wrong_description_opens_nothing(run: Run, body: bytes, status: int) -> None:
+    async def scenario(service: Service) -> None:
+        response = await service.post("/v1/streams", content=body, headers={"content-type": "application/json"})
+        assert response.status_code == status
+        assert len((await service.get("/v1/streams")).json()) == (status == 201)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "query", ["?seq=-1", "?seq=x", f"?seq={2**63}", "?captured_at=yesterday", "?captured_at=2026-11-23T10:00:00"]
+)
+def test_wrong_parameters_capture_nothing(run: Run, query: str) -> None:
+    async def scenario(service: Service) -> None:
+        stream_id = await opened(service)
+        assert (await push(service, stream_id, query)).status_code == 422
+        assert (await service.get(f"/v1/streams/{stream_id}")).json()["captured"] == 0
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("last", ["", "x", "a:0:-1", "a:0:summary", "9" * 40])
+def test_a_forged_event_id_is_refused(run: Run, last: str) -> None:
+    async def scenario(service: Service) -> None:
+        stream_id = await opened(service)
+        response = await service.get(f"/v1/streams/{stream_id}/events", headers={"last-event-id": last})
+        assert (response.status_code, response.json()["code"]) == (422, "invalid_parameter")
+
+    run(scenario)
+
+
+def test_more_streams_than_may_be_open_are_refused(run: Run) -> None:
+    async def scenario(service: Service) -> None:
+        for _ in range(service.max_streams):
+            await opened(service)
+        response = await service.post("/v1/streams")
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+
+    run(scenario)
