@@ -1,0 +1,1 @@
+"""What the tracks did: lines that they crossed, zones that they stayed in, counted in true time."""
