@@ -202,7 +202,6 @@ def _ray_arguments(folder: Path, *, gcs_port: int) -> list[str]:
         "--block",
         "--disable-usage-stats",
         "--include-dashboard=false",
-        "--include-log-monitor=false",  # it would copy the logs into one that nobody reads, for 0.4 % of two cores
         "--node-ip-address=127.0.0.1",
         f"--port={gcs_port}",
         f"--ray-client-server-port={free_port()}",
