@@ -47,9 +47,12 @@ class ServeChain:
         """Which frames a batch held."""
         return await answer(self._decoder_of(video_id).video_refs.remote(video_id, batch))
 
-    async def track(self, stream_id: str, frames: Sequence[Outcome[Detections]]) -> list[Outcome[Tracks]]:
-        """Identities for consecutive frames of one stream."""
-        return await answer(self.tracker.options(session_id=stream_id).update.remote(stream_id, frames))
+    async def track(
+        self, stream_id: str, frames: Sequence[Outcome[Detections]], *, epoch: int, is_new: bool
+    ) -> list[Outcome[Tracks]]:
+        """Identities for consecutive frames of one stream; `is_new` begins the epoch."""
+        tracker = self.tracker.options(session_id=stream_id)
+        return await answer(tracker.update.remote(stream_id, frames, epoch=epoch, is_new=is_new))
 
     async def close_video(self, video_id: str) -> None:
         """Forget the video in every stage."""

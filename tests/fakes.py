@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.errors import SightlineError
+from app.core.errors import SightlineError, UnavailableError
 from app.core.frame import Detections, EncodedFrame, FrameRef, Tracks
 from app.core.model import Head, ModelSpec
 from app.core.outcome import End, Failed, Outcome
@@ -59,6 +59,8 @@ class FakeChain:
         self.gate = asyncio.Event()
         self.gate.set()
         self.batches: list[list[EncodedFrame]] = []
+        self.tracked: dict[str, int] = {}
+        """Epochs by stream; emptied, the tracker has died and another took its place without a word."""
         self.on_detect: Callable[[list[EncodedFrame]], None] = lambda _frames: None
         self.fed: dict[str, bytearray] = {}
         self.ended: dict[str, asyncio.Event] = {}
@@ -110,7 +112,14 @@ class FakeChain:
             for seq in range(first, min(frames, first + max_frames))
         ]
 
-    async def track(self, stream_id: str, frames: Sequence[Outcome[Detections]]) -> list[Outcome[Tracks]]:
+    async def track(
+        self, stream_id: str, frames: Sequence[Outcome[Detections]], *, epoch: int, is_new: bool
+    ) -> list[Outcome[Tracks]]:
+        if is_new:
+            self.tracked[stream_id] = epoch
+        if self.tracked.get(stream_id) != epoch:
+            raise UnavailableError("the tracks of this stream are lost")
+        assert all(isinstance(f, End) or f.ref.epoch == epoch for f in frames)
         assert all(isinstance(f, End) or f.ref.stream_id == stream_id for f in frames)
         return [
             Tracks(detections=f, track_id=np.arange(1, len(f.score) + 1, dtype=np.int64))

@@ -11,14 +11,12 @@ from app.analytics.events import Event
 from app.analytics.lines import Line, LineCounter
 from app.analytics.snapshot import items, record, records, table
 from app.analytics.zones import Zone, ZoneCounter
-from app.core.errors import InvalidParameterError
-from app.core.frame import FrameRef, Tracks
+from app.core.errors import InvalidParameterError, SnapshotError
+from app.core.frame import NOMINAL_STEP_S, FrameRef, Tracks
 
 SNAPSHOT_VERSION: Final = 1
 DEFAULT_LOST_S: Final = 2.0
 """Above the second that the tracker keeps a lost track by default: what it finds again is still known here."""
-NOMINAL_STEP_S: Final = 1 / 30
-"""How far behind the one before a frame without a stamp is taken to lie."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,13 +106,13 @@ class StreamCounter:
     def restore(self, snapshot: object) -> None:
         """Go on from a snapshot of a counter with the same lines, zones and `lost_s`: as if it had never stopped.
 
-        InvalidParameterError for anything else; the state is then as before.
+        SnapshotError for anything else; the state is then as before.
         """
         found = table(snapshot, list(self.snapshot()))
         if type(found["version"]) is not int or found["version"] != SNAPSHOT_VERSION:
-            raise InvalidParameterError(f"the snapshot must have version {SNAPSHOT_VERSION}")
+            raise SnapshotError(f"the snapshot must have version {SNAPSHOT_VERSION}")
         if found["setup"] != self._setup():
-            raise InvalidParameterError("the snapshot belongs to other lines, zones or lost_s")
+            raise SnapshotError("the snapshot belongs to other lines, zones or lost_s")
         states = items(found["lines"], count=len(self.lines)), items(found["zones"], count=len(self.zones))
         lines = [LineCounter.restored(old.line, state) for old, state in zip(self.lines, states[0], strict=True)]
         zones = [ZoneCounter.restored(old.zone, state) for old, state in zip(self.zones, states[1], strict=True)]
@@ -122,7 +120,7 @@ class StreamCounter:
         clock = record(_Clock, found["clock"])
         seen = records(_Seen, found["seen"])
         if any(known - set(seen) for _, known in (*lines, *zones)) or (newest is None and seen):
-            raise InvalidParameterError("the snapshot holds a track that was never seen")
+            raise SnapshotError("the snapshot holds a track that was never seen")
         self._newest, self._clock, self._seen = newest, clock, seen
         self.lines, self.zones = tuple(line for line, _ in lines), tuple(zone for zone, _ in zones)
 
@@ -132,7 +130,7 @@ class StreamCounter:
         return setup
 
     def _stamp_s(self, ref: FrameRef) -> float:
-        stamp_s = _finite(ref.captured_at if ref.pts_s is None else ref.pts_s)
+        stamp_s = _finite(ref.stamp_s)
         if stamp_s is None:
             return 0.0 if self._newest is None else self._clock.now_s + NOMINAL_STEP_S
         return stamp_s

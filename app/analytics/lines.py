@@ -91,7 +91,7 @@ class LineCounter:
 
     @classmethod
     def restored(cls, line: Line, state: object) -> tuple["LineCounter", set[int]]:
-        """The counter that goes on from a snapshot, and the tracks it knows; InvalidParameterError if malformed."""
+        """The counter that goes on from a snapshot, and the tracks it knows; SnapshotError if malformed."""
         found = table(state, ["counts", "tracks"])
         totals = table(found["counts"], [direction.value for direction in Direction])
         counter = cls(line)

@@ -4,7 +4,7 @@ from dataclasses import fields
 from math import isfinite
 from typing import Any, TypeVar, get_type_hints
 
-from app.core.errors import InvalidParameterError
+from app.core.errors import SnapshotError
 
 T = TypeVar("T")
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 def record(kind: type[T], value: object) -> T:
     """The dataclass `kind` from a mapping of its fields, which are bool, int, str, float or float | None.
 
-    Else InvalidParameterError. An int may stand for a float, a bool for nothing else; floats are finite, ints >= 0.
+    Else SnapshotError. An int may stand for a float, a bool for nothing else; floats are finite, ints >= 0.
     """
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     hints = get_type_hints(kind)
@@ -21,34 +21,34 @@ def record(kind: type[T], value: object) -> T:
 
 
 def records(kind: type[T], value: object) -> dict[int, T]:
-    """Records of a `kind` that has a `track_id`, by that id; InvalidParameterError where one comes twice."""
+    """Records of a `kind` that has a `track_id`, by that id; SnapshotError where one comes twice."""
     found = [record(kind, item) for item in items(value)]
     by_id: dict[int, T] = {item.track_id: item for item in found}  # type: ignore[attr-defined]
     if len(by_id) < len(found):
-        raise InvalidParameterError("the snapshot holds a track twice")
+        raise SnapshotError("the snapshot holds a track twice")
     return by_id
 
 
 def table(value: object, names: list[str]) -> dict[str, Any]:
-    """The mapping itself when its keys are exactly `names`; else InvalidParameterError."""
+    """The mapping itself when its keys are exactly `names`; else SnapshotError."""
     if not isinstance(value, dict) or set(value) != set(names):
-        raise InvalidParameterError(f"the snapshot must hold {', '.join(names)}")
+        raise SnapshotError(f"the snapshot must hold {', '.join(names)}")
     return value
 
 
 def items(value: object, *, count: int | None = None) -> list[Any]:
-    """The list itself; InvalidParameterError when it is none, or not of `count` items where that is given."""
+    """The list itself; SnapshotError when it is none, or not of `count` items where that is given."""
     if not isinstance(value, list) or (count is not None and len(value) != count):
-        raise InvalidParameterError("the snapshot must hold a list here, of one item for each line or zone")
+        raise SnapshotError("the snapshot must hold a list here, of one item for each line or zone")
     return value
 
 
 def counts(value: object) -> dict[str, int]:
-    """A copy of a mapping from names to counts above 0; else InvalidParameterError."""
+    """A copy of a mapping from names to counts above 0; else SnapshotError."""
     if not isinstance(value, dict) or not all(
         isinstance(name, str) and type(count) is int and count > 0 for name, count in value.items()
     ):
-        raise InvalidParameterError("the snapshot must hold counts by name here")
+        raise SnapshotError("the snapshot must hold counts by name here")
     return dict(value)
 
 
@@ -60,4 +60,4 @@ def _scalar(hint: object, value: object, name: str) -> object:
             return float(value)
     elif (hint is int and type(value) is int and value >= 0) or (hint in (bool, str) and type(value) is hint):
         return value
-    raise InvalidParameterError(f"{name} in the snapshot is not what it must be")
+    raise SnapshotError(f"{name} in the snapshot is not what it must be")

@@ -122,7 +122,7 @@ class ZoneCounter:
 
     @classmethod
     def restored(cls, zone: Zone, state: object) -> tuple["ZoneCounter", set[int]]:
-        """The counter that goes on from a snapshot, and the tracks it knows; InvalidParameterError if malformed."""
+        """The counter that goes on from a snapshot, and the tracks it knows; SnapshotError if malformed."""
         found = table(state, ["distinct", "tracks"])
         counter = cls(zone)
         counter.distinct = counts(found["distinct"])

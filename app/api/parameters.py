@@ -5,13 +5,12 @@ They are read here, not by FastAPI: resolving six parameters costs it a quarter 
 
 import math
 import time
-from collections.abc import Callable
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self
 
 from fastapi import Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from app.core.errors import InvalidParameterError
+from app.core.errors import InvalidParameterError, InvalidRequestError
 from app.core.query import Query, Region
 from app.core.video import FrameMode, StreamSpec, VideoSpec
 from app.media.preview import MAX_SIDE_PX, QUALITIES, QUALITY, SIDES_PX
@@ -19,22 +18,20 @@ from app.media.preview import MAX_SIDE_PX, QUALITIES, QUALITY, SIDES_PX
 MAX_TILE = 4
 """16 canvases for one picture are enough to fill any small machine."""
 DEADLINE = "X-Deadline-Ms"
-P = TypeVar("P", bound=BaseModel)
 
 
 class _Parameters(BaseModel):
     @classmethod
     def read(cls, request: Request) -> Self:
         """The request's parameters; InvalidParameterError names each that is wrong."""
-        given: dict[str, str] = dict(request.query_params)
-        if "deadline_ms" in cls.model_fields and (deadline := request.headers.get(DEADLINE)) is not None:
-            given[DEADLINE] = deadline
-        return _checked(lambda: cls.model_validate(given))
+        try:
+            return cls.model_validate(cls._given(request))
+        except ValidationError as error:
+            raise _wrong(error) from None
 
     @classmethod
-    def parse(cls, body: bytes) -> Self:
-        """The same from a JSON body."""
-        return _checked(lambda: cls.model_validate_json(body))
+    def _given(cls, request: Request) -> dict[str, str]:
+        return dict(request.query_params)
 
     @classmethod
     def openapi(cls) -> dict[str, Any]:
@@ -43,12 +40,8 @@ class _Parameters(BaseModel):
         return {"parameters": [_documented(name, schema) for name, schema in properties.items()]}
 
 
-def _checked(validate: Callable[[], P]) -> P:
-    try:
-        return validate()
-    except ValidationError as error:
-        words = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise InvalidParameterError(words) from None
+def _wrong(error: ValidationError) -> InvalidParameterError:
+    return InvalidParameterError("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
 
 
 def _documented(name: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -67,6 +60,12 @@ class _Deadline(_Parameters):
     deadline_ms: Annotated[
         float | None, Field(alias=DEADLINE, gt=0, le=600_000, allow_inf_nan=False, description="from arrival")
     ] = None
+
+    @classmethod
+    def _given(cls, request: Request) -> dict[str, str]:
+        given = {name: value for name, value in request.query_params.items() if name != DEADLINE}
+        deadline = request.headers.get(DEADLINE)
+        return given if deadline is None else {**given, DEADLINE: deadline}
 
     def deadline_s(self) -> float | None:
         """The moment on the monotonic clock by which the caller wants its answer; counted from this call."""
@@ -124,6 +123,16 @@ class StreamBody(VideoParameters):
     model_config = ConfigDict(extra="forbid")
 
     label: Annotated[str, Field(max_length=200, description="your own word for the stream")] = ""
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        """The body as JSON; InvalidRequestError when it is none, InvalidParameterError names each that is wrong."""
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as error:
+            if error.errors()[0]["type"] == "json_invalid":
+                raise InvalidRequestError("the body is not JSON") from None
+            raise _wrong(error) from None
 
     def stream(self, labels: tuple[str, ...]) -> StreamSpec:
         """The checked spec; InvalidParameterError names the parameter."""

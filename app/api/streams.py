@@ -79,7 +79,7 @@ def router(path: FramePath, *, budget: BodyBudget, sources: Sources) -> APIRoute
         """NDJSON, or server-sent events where `Accept` asks for them; `Last-Event-ID` is the same as `since`."""
         since = EventParameters.read(request).since
         if (last := request.headers.get("last-event-id")) is not None:
-            since = _seq_of(last)
+            since = _seq_of(last, stream_id=stream_id)
         is_sse = SSE in request.headers.get("accept", "")
         lines = _lines(streams.get(stream_id).events(since=since), is_sse=is_sse)
         headers = {"cache-control": "no-store"}
@@ -105,10 +105,11 @@ def _shown(stream: LiveStream) -> dict[str, Any]:
     }
 
 
-def _seq_of(event_id: str) -> int:
-    """The frame of `stream:epoch:seq`, or of the frame before a gap."""
-    last = event_id.rsplit(":", 1)[-1]
-    if not last.isdecimal() or len(last) > len(str(2**63)):
+def _seq_of(event_id: str, *, stream_id: str) -> int:
+    """The frame of `stream:epoch:seq`, or the last one in the gap of `stream:epoch:gap:seq`."""
+    owner, _, rest = event_id.partition(":")
+    last = rest.rsplit(":", 1)[-1]
+    if owner != stream_id or not last.isdecimal() or len(last) > len(str(2**63)):
         raise InvalidParameterError("Last-Event-ID: not the id of an event of this stream")
     return int(last)
 

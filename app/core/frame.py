@@ -20,6 +20,10 @@ def freeze(*arrays: NDArray[np.generic]) -> None:
         array.flags.writeable = False
 
 
+NOMINAL_STEP_S = 1 / 30
+"""The time between two frames where their stamps say nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameRef:
     """Which frame this is: join key, ledger key and trace key, unchanged from capture to result.
@@ -32,6 +36,11 @@ class FrameRef:
     seq: int
     captured_at: float | None = None
     pts_s: float | None = None
+
+    @property
+    def stamp_s(self) -> float | None:
+        """The frame's time on its stream's own scale in seconds: `pts_s`, else `captured_at`."""
+        return self.captured_at if self.pts_s is None else self.pts_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,8 +30,10 @@ class Chain(Protocol):
     async def video_refs(self, video_id: str, batch: int) -> list[FrameRef]:
         """Which frames a batch held."""
 
-    async def track(self, stream_id: str, frames: Sequence[Outcome[Detections]]) -> list[Outcome[Tracks]]:
-        """Identities for consecutive frames of one stream."""
+    async def track(
+        self, stream_id: str, frames: Sequence[Outcome[Detections]], *, epoch: int, is_new: bool
+    ) -> list[Outcome[Tracks]]:
+        """Identities for consecutive frames of one stream; `is_new` begins the epoch."""
 
     async def close_video(self, video_id: str) -> None:
         """Forget the video in every stage."""
@@ -85,9 +87,11 @@ class LocalChain:
         """Which frames a batch held."""
         return await self._decoder.video_refs(video_id, batch)
 
-    async def track(self, stream_id: str, frames: Sequence[Outcome[Detections]]) -> list[Outcome[Tracks]]:
-        """Identities for consecutive frames of one stream."""
-        return await self._tracker.update(stream_id, frames)
+    async def track(
+        self, stream_id: str, frames: Sequence[Outcome[Detections]], *, epoch: int, is_new: bool
+    ) -> list[Outcome[Tracks]]:
+        """Identities for consecutive frames of one stream; `is_new` begins the epoch."""
+        return await self._tracker.update(stream_id, frames, epoch=epoch, is_new=is_new)
 
     async def close_video(self, video_id: str) -> None:
         """Forget the video in every stage."""

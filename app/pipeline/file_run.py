@@ -39,13 +39,16 @@ class FileRun:
         decoding = asyncio.get_running_loop().run_in_executor(None, session.decode)
         flying: deque[asyncio.Task[tuple[list[Outcome[Frame]], list[Outcome[Detections]]]]] = deque()
         issued = 0
+        begun = False
         try:
             while True:
                 while len(flying) < self._window:
                     flying.append(asyncio.create_task(self._batch(session, issued)))
                     issued += 1
                 frames, found = await flying.popleft()
-                for outcome, frame in zip(await self._tracker.update(stream_id, found), frames, strict=True):
+                tracked = await self._tracker.update(stream_id, found, epoch=0, is_new=not begun)
+                begun = True
+                for outcome, frame in zip(tracked, frames, strict=True):
                     yield outcome, frame if isinstance(frame, Frame) else None
                     if isinstance(outcome, End):
                         return

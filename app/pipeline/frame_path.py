@@ -6,6 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from dataclasses import replace
 
 from app.core.errors import InternalError, SightlineError
 from app.core.frame import Detections, EncodedFrame, FrameRef, Tracks
@@ -18,7 +19,7 @@ from app.core.video import VideoSpec
 from app.pipeline.batcher import MicroBatcher
 from app.pipeline.chain import Chain
 from app.pipeline.live_stream import StreamLimits
-from app.pipeline.results import failure, result_of
+from app.pipeline.results import failure, in_epoch, result_of
 from app.pipeline.streams import Streams, new_stream_id
 from app.policy.batching import BatchLimits
 
@@ -113,6 +114,8 @@ class _VideoRun:
         self._window = window
         self._ledger = Ledger()
         self._end: End | None = None
+        self._epoch = 0
+        self._is_new = True  # the tracker has not yet been told of this epoch
         self._upload_error: SightlineError | None = None
 
     async def upload(self, chunks: AsyncIterator[bytes]) -> None:
@@ -148,7 +151,7 @@ class _VideoRun:
         if error is not None and self._ledger.is_empty:
             raise error
         reason, detail = (error.code, error.detail) if error else (None, None)
-        yield [self._ledger.summary(stream_id=self._video_id, epoch=0, reason=reason, detail=detail)]
+        yield [self._ledger.summary(stream_id=self._video_id, epoch=self._epoch, reason=reason, detail=detail)]
 
     def _start(self, batch: int) -> asyncio.Task[list[Outcome[Detections]]]:
         call = self._chain.detect_video(self._video_id, batch=batch, max_frames=self._max_frames)
@@ -162,9 +165,17 @@ class _VideoRun:
             outcomes = await task
             if not outcomes:  # the batch that held the end was lost, and reading past it gives nothing
                 self._end = End()
-            tracked = await self._chain.track(self._video_id, outcomes)
         except SightlineError as error:
             return await self._lost(batch, error)
+        try:
+            moved = [in_epoch(outcome, self._epoch) for outcome in outcomes]
+            tracked = await self._chain.track(self._video_id, moved, epoch=self._epoch, is_new=self._is_new)
+            self._is_new = False
+        except SightlineError as error:
+            lost = await self._lost(batch, error)
+            self._epoch += 1  # no identity of the lost tracks may come again
+            self._is_new = True
+            return lost
         total_s = time.monotonic() - start_s
         return [self._settle(outcome, total_s=total_s) for outcome in self._frames_of(tracked)]
 
@@ -186,7 +197,8 @@ class _VideoRun:
             return []
         if not refs:
             self._end = End(error=error)
-        return [self._settle(Failed(ref=ref, error=error), total_s=0.0) for ref in refs]
+        failed = [Failed(ref=replace(ref, epoch=self._epoch), error=error) for ref in refs]
+        return [self._settle(outcome, total_s=0.0) for outcome in failed]
 
     def _settle(self, outcome: Tracks | Dropped | Failed, *, total_s: float) -> FrameResult:
         self._ledger.capture(outcome.ref.seq)

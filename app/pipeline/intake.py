@@ -35,11 +35,9 @@ class StreamIntake:
     result of about 1 kB is kept for each that follows: whoever owns the worker calls `lose` after a time limit.
     """
 
-    def __init__(
-        self, stream_id: str, *, mode: FrameMode, fps: float | None, depth: int, max_taken: int, epoch: int = 0
-    ) -> None:
+    def __init__(self, stream_id: str, *, mode: FrameMode, fps: float | None, depth: int, max_taken: int) -> None:
         self.stream_id = stream_id
-        self.epoch = epoch
+        self.epoch = 0
         self.fenced = 0
         """Ends that came from an owner of an earlier epoch, or twice."""
         self._keeps_latest = mode is FrameMode.LATEST_FRAME
@@ -55,11 +53,6 @@ class StreamIntake:
         """The newest captured frame, to be acknowledged to the sender; -1 before the first."""
         return self._last_seq
 
-    @property
-    def credit(self) -> int:
-        """How many frames may be sent now without one being dropped for want of room."""
-        return max(0, self._depth - len(self._waiting()))
-
     def offer(self, frame: EncodedFrame) -> list[FrameResult]:
         """Capture a frame; the ends that this brings about. A frame that was sent before is passed over."""
         seq = frame.ref.seq
@@ -70,7 +63,7 @@ class StreamIntake:
         self._ledger.capture(seq)
         waiting = self._waiting()
         self._open[seq] = _Open(frame.ref, frame)
-        stamp_s = frame.ref.pts_s if frame.ref.pts_s is not None else frame.ref.captured_at
+        stamp_s = frame.ref.stamp_s
         if self._sampler is not None and stamp_s is not None and not self._sampler.is_due(stamp_s):
             self._end(self._dropped(seq, DropReason.SAMPLED))
         elif len(waiting) >= self._depth:

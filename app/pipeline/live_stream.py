@@ -7,8 +7,9 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from itertools import takewhile
 
-from app.core.errors import ConflictError, InternalError, NotFoundError, SightlineError
+from app.core.errors import ConflictError, InternalError, NotFoundError, SightlineError, UnavailableError
 from app.core.frame import Detections, EncodedFrame, FrameRef, Tracks
 from app.core.model import ModelSpec
 from app.core.outcome import Dropped, End, Failed
@@ -25,12 +26,14 @@ LOG = logging.getLogger("sightline")
 class StreamLimits:
     """`depth` frames of one stream may wait and `batch` be worked on; its last `history` results can be read again.
 
+    A batch that takes longer than `batch_s` seconds to detect, or to track, ends in an error, whatever becomes of it.
     At most `max_streams` are open; one that gets no frame for `idle_s` seconds is closed.
     """
 
     depth: int = 16
     latest_depth: int = 3
     batch: int = 8
+    batch_s: float = 30.0
     history: int = 1024
     max_streams: int = 256
     idle_s: float = 300.0
@@ -46,6 +49,7 @@ class LiveStream:
         self.touched_s = time.monotonic()
         self._chain = chain
         self._model = model
+        self._limits = limits
         video = spec.video
         depth = limits.latest_depth if video.mode is FrameMode.LATEST_FRAME else limits.depth
         self._intake = StreamIntake(
@@ -58,6 +62,7 @@ class LiveStream:
         self._changed = asyncio.Event()
         self._wanted = asyncio.Event()
         self._is_closed = False
+        self._is_new_epoch = True  # the tracker has not yet been told of this one
         # In a context of its own: it outlives the request that opens the stream (facts/ray-serve.md, finding 1).
         self._worker = asyncio.create_task(self._work(), context=contextvars.Context())
 
@@ -106,7 +111,7 @@ class LiveStream:
         """
         while True:
             changed = self._changed
-            items = [end for end in self._history if end.seq > since]
+            items = list(takewhile(lambda end: end.seq > since, reversed(self._history)))[::-1]  # noqa: B023  used here
             if items:
                 gap = [self._gap(since, items[0])] if since < self._forgotten_seq else []
                 since = items[-1].seq
@@ -121,7 +126,7 @@ class LiveStream:
         return Gap(
             stream_id=self.stream_id,
             epoch=first.epoch,
-            event_id=f"{self.stream_id}:{first.epoch}:gap:{since}",
+            event_id=f"{self.stream_id}:{first.epoch}:gap:{first.seq - 1}",
             after_seq=since,
             next_seq=first.seq,
             reason="history",
@@ -146,17 +151,25 @@ class LiveStream:
                 await self._wanted.wait()
                 continue
             try:
-                outcomes = await self._chain.detect(frames)
-                tracked = await self._chain.track(self.stream_id, outcomes)
-                ends = [self._end_of(outcome) for outcome in tracked if not isinstance(outcome, End)]
-                self._publish(self._intake.settle(ends))
-                self._publish(self._intake.lose(InternalError()))  # nothing, unless a stage broke its contract
-            except SightlineError as error:
-                # The tracker may be the one that died: what comes next counts as a new epoch, no id is used again.
-                self._publish(self._intake.begin_epoch(error))
-            except Exception:
-                LOG.exception("a live stream's batch failed")
-                self._publish(self._intake.begin_epoch(InternalError()))
+                async with asyncio.timeout(self._limits.batch_s):
+                    outcomes = await self._chain.detect(frames)
+            except Exception as error:  # noqa: BLE001  every frame of the batch ends in it
+                self._publish(self._intake.lose(_typed(error)))
+                continue
+            try:
+                async with asyncio.timeout(self._limits.batch_s):
+                    tracked = await self._chain.track(
+                        self.stream_id, outcomes, epoch=self._intake.epoch, is_new=self._is_new_epoch
+                    )
+            except Exception as error:  # noqa: BLE001  every frame of the batch ends in it
+                # The tracks are lost, or may be: no identity of theirs may come again.
+                self._publish(self._intake.begin_epoch(_typed(error)))
+                self._is_new_epoch = True
+                continue
+            self._is_new_epoch = False
+            ends = [self._end_of(outcome) for outcome in tracked if not isinstance(outcome, End)]
+            self._publish(self._intake.settle(ends))
+            self._publish(self._intake.lose(InternalError()))  # nothing, unless a stage broke its contract
 
     def _end_of(self, outcome: Tracks | Detections | Dropped | Failed) -> FrameResult:
         if isinstance(outcome, Failed):
@@ -179,3 +192,13 @@ class LiveStream:
     def _notify(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _typed(error: Exception) -> SightlineError:
+    """What a frame ends in when its batch did not come back."""
+    if isinstance(error, SightlineError):
+        return error
+    if isinstance(error, TimeoutError):
+        return UnavailableError("a part of the service did not answer in time")
+    LOG.error("a live stream's batch failed", exc_info=error)
+    return InternalError()

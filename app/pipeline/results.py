@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from app.core.errors import SightlineError
 from app.core.frame import Detections, FrameRef, Timings, Tracks
 from app.core.model import ModelSpec
-from app.core.outcome import Dropped, Failed
+from app.core.outcome import Dropped, End, Failed, Outcome
 from app.core.result import DetectedObject, FrameResult, ModelVersion, Status
 
 UNTRACKED = -1
@@ -33,6 +33,13 @@ def drop(dropped: Dropped) -> FrameResult:
 def failure(ref: FrameRef, error: SightlineError) -> FrameResult:
     """The result of a frame that ended in `error`."""
     return _result(ref, Status.ERROR, reason=error.code, detail=error.detail)
+
+
+def in_epoch(outcome: Outcome[Detections], epoch: int) -> Outcome[Detections]:
+    """The same outcome as one of another epoch of its stream."""
+    if isinstance(outcome, End) or outcome.ref.epoch == epoch:
+        return outcome
+    return replace(outcome, ref=replace(outcome.ref, epoch=epoch))
 
 
 def _answer(found: Detections, spec: ModelSpec, *, track_ids: list[int] | None, total_s: float) -> FrameResult:

@@ -4,7 +4,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from app.core.errors import OverloadedError
+from app.core.errors import OverloadedError, UnavailableError
 from app.core.frame import Detections, Tracks
 from app.core.outcome import Outcome
 from app.tracking.bytetrack import ByteTracker
@@ -29,23 +29,28 @@ class Tracker:
         self._max_streams = max_streams
         self._idle_s = idle_s
         self._clock = clock
-        self._streams: OrderedDict[tuple[str, int], tuple[ByteTracker, float]] = OrderedDict()
+        self._streams: OrderedDict[str, tuple[ByteTracker, float]] = OrderedDict()
 
-    async def update(self, stream_id: str, frames: Sequence[Outcome[Detections]]) -> list[Outcome[Tracks]]:
-        """One outcome per item; drops and failures pass through. Frames of one stream arrive in order."""
-        return [self._track(stream_id, item) if isinstance(item, Detections) else item for item in frames]
+    async def update(
+        self, stream_id: str, frames: Sequence[Outcome[Detections]], *, epoch: int, is_new: bool
+    ) -> list[Outcome[Tracks]]:
+        """One outcome per item; drops and failures pass through. Frames of one stream arrive in order.
+
+        `is_new` begins the epoch, and with it identities that no earlier epoch had. Otherwise UnavailableError when
+        the tracks of that epoch are not here: another replica began it, or they were forgotten.
+        """
+        now_s = self._clock()
+        tracker, _ = self._streams.pop(stream_id, (None, 0.0))
+        if is_new:
+            tracker = self._admit(epoch, now_s=now_s)
+        elif tracker is None or tracker.epoch != epoch:
+            raise UnavailableError("the tracks of this stream are lost")
+        self._streams[stream_id] = (tracker, now_s)
+        return [tracker.update(item) if isinstance(item, Detections) else item for item in frames]
 
     async def end(self, stream_id: str) -> None:
         """Forget the stream."""
-        for key in [key for key in self._streams if key[0] == stream_id]:
-            del self._streams[key]
-
-    def _track(self, stream_id: str, found: Detections) -> Tracks:
-        key = (stream_id, found.ref.epoch)
-        now_s = self._clock()
-        tracker = self._streams.pop(key, (None, 0.0))[0] or self._admit(found.ref.epoch, now_s=now_s)
-        self._streams[key] = (tracker, now_s)
-        return tracker.update(found)
+        self._streams.pop(stream_id, None)
 
     def _admit(self, epoch: int, *, now_s: float) -> ByteTracker:
         while self._streams and now_s - next(iter(self._streams.values()))[1] > self._idle_s:

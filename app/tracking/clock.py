@@ -3,10 +3,7 @@
 from math import isfinite
 from typing import NamedTuple
 
-from app.core.frame import FrameRef
-
-NOMINAL_STEP_S = 1 / 30
-"""The step assumed where the stamps say nothing."""
+from app.core.frame import NOMINAL_STEP_S, FrameRef
 
 
 class ClockState(NamedTuple):
@@ -48,7 +45,7 @@ class StreamClock:
 
     def _step_s(self, ref: FrameRef) -> float:
         is_pts = ref.pts_s is not None
-        stamp_s = ref.pts_s if is_pts else ref.captured_at
+        stamp_s = ref.stamp_s
         if stamp_s is None or not isfinite(stamp_s):
             return NOMINAL_STEP_S
         newest_s, was_pts = self._newest_s, self._is_pts

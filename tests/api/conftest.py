@@ -30,7 +30,7 @@ class Service:
             self.chain,
             spec=make_spec(),
             limits=BatchLimits(max_batch=8, max_in_flight=1, max_waiting=2),
-            streams=StreamLimits(history=self.history, max_streams=self.max_streams),
+            streams=StreamLimits(history=self.history, max_streams=self.max_streams, batch_s=0.5),
         )
         self.app = create_app(path, limits=limits)
 

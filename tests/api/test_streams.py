@@ -131,8 +131,11 @@ def test_a_reader_behind_the_history_is_told_of_the_gap(run: Run) -> None:
         for _ in range(service.history + 3):
             await push(service, stream_id)
         reading = asyncio.create_task(events(service, stream_id))
+        resuming = asyncio.create_task(events(service, stream_id, **{"last-event-id": f"{stream_id}:0:gap:2"}))
         await closing(service, stream_id)
         gap, *results, _summary = await reading
+        assert gap["event_id"] == f"{stream_id}:0:gap:2"
+        assert (await resuming)[:-1] == results
         assert (gap["schema"], gap["after_seq"], gap["next_seq"]) == ("sightline.v1.Gap", -1, 3)
         assert [result["seq"] for result in results] == list(range(3, service.history + 3))
 
@@ -160,7 +163,7 @@ def test_a_flood_is_dropped_with_a_reason_and_latest_keeps_the_newest(run: Run) 
     run(scenario)
 
 
-def test_a_lost_batch_ends_in_its_error_and_a_new_epoch_begins(run: Run) -> None:
+def test_a_batch_lost_before_the_tracker_ends_in_its_error_and_the_epoch_goes_on(run: Run) -> None:
     async def scenario(service: Service) -> None:
         stream_id = await opened(service)
         await push(service, stream_id)
@@ -173,7 +176,31 @@ def test_a_lost_batch_ends_in_its_error_and_a_new_epoch_begins(run: Run) -> None
         assert (lost["status"], lost["reason"], lost["epoch"]) == ("error", "unavailable", 0)
         service.chain.on_detect = lambda _frames: None
         after = (await push(service, stream_id)).json()
-        assert (after["status"], after["epoch"], after["seq"]) == ("result", 1, 2)
+        assert (after["status"], after["epoch"], after["seq"]) == ("result", 0, 2)
+
+    run(scenario)
+
+
+def test_a_tracker_replaced_without_a_word_costs_a_batch_and_begins_an_epoch(run: Run) -> None:
+    async def scenario(service: Service) -> None:
+        stream_id = await opened(service)
+        await push(service, stream_id)
+        service.chain.tracked.clear()
+        ends = [(await push(service, stream_id)).json() for _ in range(3)]
+        assert [(end["status"], end["epoch"]) for end in ends] == [("error", 0), ("result", 1), ("result", 1)]
+        assert ends[0]["reason"] == "unavailable"
+
+    run(scenario)
+
+
+def test_a_part_that_hangs_costs_its_batch_after_a_while(run: Run) -> None:
+    async def scenario(service: Service) -> None:
+        stream_id = await opened(service)
+        service.chain.gate.clear()
+        hung = (await push(service, stream_id)).json()
+        assert (hung["status"], hung["reason"]) == ("error", "unavailable")
+        service.chain.gate.set()
+        assert (await push(service, stream_id)).json()["status"] == "result"
 
     run(scenario)
 
@@ -197,7 +224,7 @@ def test_closing_ends_what_is_under_way(run: Run) -> None:
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        (b"{", 422),
+        (b"{", 400),
         (b"[]", 422),
         (b'{"speed": 1}', 422),
         (b'{"mode": "some"}', 422),
@@ -229,11 +256,13 @@ def test_wrong_parameters_capture_nothing(run: Run, query: str) -> None:
     run(scenario)
 
 
-@pytest.mark.parametrize("last", ["", "x", "a:0:-1", "a:0:summary", "9" * 40])
+@pytest.mark.parametrize("last", ["", "x", "3", "{}:0:-1", "{}:0:summary", "{}:0:" + "9" * 40, "0" * 32 + ":0:3"])
 def test_a_forged_event_id_is_refused(run: Run, last: str) -> None:
     async def scenario(service: Service) -> None:
         stream_id = await opened(service)
-        response = await service.get(f"/v1/streams/{stream_id}/events", headers={"last-event-id": last})
+        response = await service.get(
+            f"/v1/streams/{stream_id}/events", headers={"last-event-id": last.format(stream_id)}
+        )
         assert (response.status_code, response.json()["code"]) == (422, "invalid_parameter")
 
     run(scenario)

@@ -11,7 +11,7 @@ from app.analytics.counting import StreamCounter
 from app.analytics.events import LineCrossed, ZoneEntered, ZoneLeft
 from app.analytics.geometry import Segment, Space
 from app.analytics.lines import Line
-from app.core.errors import InvalidParameterError
+from app.core.errors import InvalidParameterError, SnapshotError
 from app.core.frame import Tracks
 from tests.unit.analytics.paths import LABELS, film, make_line, make_tracks, make_zone, run, times, wander
 
@@ -182,7 +182,7 @@ def test_malformed_snapshot_is_refused_and_changes_nothing(wrong: object):
     for path in places(state):
         try:
             fresh.restore(planted(state, path, wrong))
-        except InvalidParameterError:
+        except SnapshotError:
             refused += 1
             assert fresh.snapshot() == untouched
         else:
@@ -192,7 +192,7 @@ def test_malformed_snapshot_is_refused_and_changes_nothing(wrong: object):
 
 @pytest.mark.parametrize("wrong", [None, [], {}, 0, {"version": 2}])
 def test_what_is_no_snapshot_is_refused(wrong: object):
-    with pytest.raises(InvalidParameterError):
+    with pytest.raises(SnapshotError):
         make_counter().restore(wrong)
 
 
@@ -215,5 +215,5 @@ def test_what_is_no_snapshot_is_refused(wrong: object):
 def test_what_is_wrong_in_a_snapshot_is_refused(path: tuple, value: object):
     counter = make_counter()
     run(counter, crowd(3)[:40])
-    with pytest.raises(InvalidParameterError):
+    with pytest.raises(SnapshotError):
         make_counter().restore(planted(counter.snapshot(), path, value))

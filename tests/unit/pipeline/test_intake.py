@@ -99,15 +99,6 @@ def test_an_owner_of_an_earlier_epoch_changes_nothing() -> None:
     assert [end.epoch for end in door.settle([answer(new)])] == [1]
 
 
-def test_credit_is_the_room_that_is_left() -> None:
-    door = intake(depth=3, max_taken=1)
-    assert door.credit == 3
-    door.offer(frame(0))
-    assert door.credit == 2
-    door.take()
-    assert door.credit == 3
-
-
 @dataclass
 class Checker:
     """What a consumer outside can see and must never see."""

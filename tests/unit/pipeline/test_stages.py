@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.core.errors import InternalError, ModelError, OverloadedError
+from app.core.errors import InternalError, ModelError, OverloadedError, UnavailableError
 from app.core.frame import Detections, Frame, ModelInput, Tracks
 from app.core.outcome import Dropped, DropReason, End, Failed
 from app.pipeline.decoder import Decoder, DecoderParameters
@@ -70,7 +70,7 @@ def test_drops_failures_and_the_end_pass_through_every_stage_untouched() -> None
     async def scenario() -> None:
         fitted = await Preprocessor(make_spec()).fit([make_frame(), *PASSING])
         found = await Detector(FakeEngine(), thresholds=Thresholds()).detect(fitted)
-        tracked = await Tracker(TrackerParameters()).update("s", found)
+        tracked = await Tracker(TrackerParameters()).update("s", found, epoch=0, is_new=True)
         assert [type(stage[0]) for stage in (fitted, found, tracked)] == [ModelInput, Detections, Tracks]
         assert fitted[1:] == found[1:] == tracked[1:] == PASSING
 
@@ -112,13 +112,13 @@ def test_streams_share_no_identities_and_an_ended_stream_is_forgotten() -> None:
         for stream in ("a", "b"):
             for seq in range(4):
                 ref = make_ref(stream_id=stream, seq=seq, pts_s=seq / 30)
-                (last,) = await tracker.update(stream, [make_detections(box, ref=ref)])
+                (last,) = await tracker.update(stream, [make_detections(box, ref=ref)], epoch=0, is_new=seq == 0)
             assert isinstance(last, Tracks)
             assert last.track_id.tolist() == [1]
         with pytest.raises(OverloadedError):
-            await tracker.update("c", [make_detections(box, ref=make_ref(stream_id="c"))])
+            await tracker.update("c", [], epoch=0, is_new=True)
         await tracker.end("a")
-        await tracker.update("c", [make_detections(box, ref=make_ref(stream_id="c"))])
+        await tracker.update("c", [], epoch=0, is_new=True)
 
     asyncio.run(scenario())
 
@@ -127,9 +127,24 @@ def test_a_silent_stream_makes_room_for_another() -> None:
     async def scenario() -> None:
         clock = ManualClock()
         tracker = Tracker(TrackerParameters(), max_streams=1, idle_s=10.0, clock=clock)
-        await tracker.update("a", [make_detections([], ref=make_ref(stream_id="a"))])
+        await tracker.update("a", [], epoch=0, is_new=True)
         clock.now_s = 11.0
-        await tracker.update("b", [make_detections([], ref=make_ref(stream_id="b"))])
+        await tracker.update("b", [], epoch=0, is_new=True)
+        with pytest.raises(UnavailableError):
+            await tracker.update("a", [], epoch=0, is_new=False)
+
+    asyncio.run(scenario())
+
+
+def test_tracks_of_another_epoch_or_an_unknown_stream_are_not_invented() -> None:
+    async def scenario() -> None:
+        tracker = Tracker(TrackerParameters())
+        for is_new, epoch in ((False, 0), (True, 0), (False, 1)):
+            if is_new:
+                await tracker.update("a", [], epoch=epoch, is_new=True)
+                continue
+            with pytest.raises(UnavailableError):
+                await tracker.update("a", [], epoch=epoch, is_new=False)
 
     asyncio.run(scenario())
 
