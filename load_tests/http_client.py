@@ -8,7 +8,7 @@ import selectors
 import socket
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -35,14 +35,6 @@ def request_bytes(path: str, body: bytes, *, host: str, content_type: str = "ima
     return head.encode() + body
 
 
-async def _answer(reader: asyncio.StreamReader) -> int:
-    head = await reader.readuntil(b"\r\n\r\n")
-    fields = head.lower().split(b"\r\n")
-    length = next(int(field.split(b":")[1]) for field in fields if field.startswith(b"content-length:"))
-    await reader.readexactly(length)
-    return int(fields[0].split()[1])
-
-
 class _Caller:
     """One keep-alive connection with one request on the way: the socket is read and written as it allows."""
 
@@ -55,12 +47,15 @@ class _Caller:
         self._answer = b""
         self.begun_s = 0.0
 
-    def begin(self, request: bytes) -> None:
-        """Send a request, as much of it at once as goes."""
+    def begin(self, request: bytes | None) -> bool:
+        """Send a request, as much of it at once as goes; False when there is none."""
+        if request is None:
+            return False
         self.begun_s = time.perf_counter()
         self._left = memoryview(request)
         self._answer = b""
         self._write()
+        return True
 
     def _write(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -78,8 +73,8 @@ class _Caller:
         if not received:
             raise ConnectionError("the service closed a connection")
         self._answer += received
-        head, _, body = self._answer.partition(b"\r\n\r\n")
-        length = re.search(rb"(?i)content-length: *(\d+)", head)
+        head, end, body = self._answer.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: *(\d+)", head) if end else None
         if length is None or len(body) < int(length[1]):
             return None
         return int(head.split(b" ", 2)[1])
@@ -92,53 +87,35 @@ class _Caller:
 
 def saturate(host: str, port: int, requests: Sequence[bytes], *, connections: int, seconds: float) -> Turn:
     """Keep `connections` requests in flight for `seconds`; every request that was begun is waited for."""
+    end_s = time.perf_counter() + seconds
+    following = itertools.takewhile(lambda _request: time.perf_counter() < end_s, itertools.cycle(requests))
+    return _drive(host, port, following, connections=connections)
+
+
+def send(host: str, port: int, requests: Sequence[bytes], *, connections: int, count: int) -> Counter[int]:
+    """Send `count` requests over `connections`, each as soon as the one before is answered; the answers by status."""
+    return _drive(host, port, itertools.islice(itertools.cycle(requests), count), connections=connections).statuses
+
+
+def _drive(host: str, port: int, requests: Iterator[bytes], *, connections: int) -> Turn:
+    """Send what comes out of `requests`, one after the other on each connection."""
     statuses: Counter[int] = Counter()
     latencies_s: list[float] = []
     start_s, cpu_start_s = time.perf_counter(), time.process_time()
     with selectors.DefaultSelector() as selector:
         callers = [_Caller(selector, (host, port)) for _ in range(connections)]
-        following = itertools.cycle(requests)
-        for caller in callers:
-            caller.begin(next(following))
-        busy = len(callers)
+        busy = sum(caller.begin(next(requests, None)) for caller in callers)
         while busy:
             for key, events in selector.select():
-                caller = key.data
-                status = caller.go_on(events)
-                if status is None:
+                caller: _Caller = key.data
+                if (status := caller.go_on(events)) is None:
                     continue
-                now_s = time.perf_counter()
                 statuses[status] += 1
-                latencies_s.append(now_s - caller.begun_s)
-                if now_s - start_s < seconds:
-                    caller.begin(next(following))
-                else:
-                    busy -= 1
+                latencies_s.append(time.perf_counter() - caller.begun_s)
+                busy -= not caller.begin(next(requests, None))
         for caller in callers:
             caller.close()
     return Turn(statuses, latencies_s, time.perf_counter() - start_s, time.process_time() - cpu_start_s)
-
-
-def send(host: str, port: int, requests: Sequence[bytes], *, connections: int, count: int) -> Counter[int]:
-    """Send `count` requests over `connections`, each as soon as the one before is answered; the answers by status."""
-
-    async def load() -> Counter[int]:
-        statuses: Counter[int] = Counter()
-        indices = iter(range(count))
-
-        async def connection() -> None:
-            reader, writer = await asyncio.open_connection(host, port)
-            try:
-                for index in indices:
-                    writer.write(requests[index % len(requests)])
-                    statuses[await _answer(reader)] += 1
-            finally:
-                writer.close()
-
-        await asyncio.gather(*(connection() for _ in range(connections)))
-        return statuses
-
-    return asyncio.run(load())
 
 
 def upload(host: str, port: int, path: str, body: bytes, *, content_type: str = "video/mp4") -> tuple[bytes, float]:
