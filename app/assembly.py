@@ -2,12 +2,15 @@
 
 from app.core.model import ModelSpec
 from app.core.ports import Engine
-from app.pipeline.chain import Chain, LocalChain
+from app.pipeline.chain import Chain, DetectChain, LocalChain
 from app.pipeline.decoder import Decoder
 from app.pipeline.detector import Detector
 from app.pipeline.file_run import FileRun
 from app.pipeline.frame_path import FramePath
 from app.pipeline.preprocessor import Preprocessor
+from app.pipeline.stream_store import StreamStore
+from app.pipeline.streams import Streams
+from app.pipeline.surroundings import Surroundings
 from app.pipeline.tracker import Tracker
 from app.settings import Settings
 
@@ -35,8 +38,25 @@ def frame_path(settings: Settings, chain: Chain, spec: ModelSpec) -> FramePath:
         limits=settings.batching,
         video_batch=settings.video_batch,
         video_batches=settings.video_batches,
-        streams=settings.streams,
     )
+
+
+def surroundings(settings: Settings, chain: DetectChain, spec: ModelSpec, *, store: StreamStore) -> Surroundings:
+    """What all live streams of one owner use."""
+    return Surroundings(
+        chain=chain,
+        store=store,
+        model=spec,
+        tracker=settings.tracker,
+        limits=settings.streams,
+        pull=settings.pull,
+        decoding=settings.decoder.limits,
+    )
+
+
+def streams(settings: Settings, chain: DetectChain, spec: ModelSpec, *, store: StreamStore) -> Streams:
+    """The owner of live streams, wherever the stages that detect run."""
+    return Streams(surroundings(settings, chain, spec, store=store))
 
 
 def file_run(settings: Settings, engine: Engine) -> FileRun:

@@ -7,8 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, with_config
 
 from app.media.fetch_guard import FetchParameters
 from app.media.limits import DecodeLimits
+from app.media.pull.parameters import PullParameters
 from app.pipeline.decoder import DecoderParameters
-from app.pipeline.live_stream import StreamLimits
+from app.pipeline.surroundings import StreamLimits
 from app.policy.batching import BatchLimits
 from app.tracking.parameters import TrackerParameters
 from app.vision.postprocess import Thresholds
@@ -21,7 +22,8 @@ _STRICT = ConfigDict(extra="forbid")
 for _knobs in (DecodeLimits, DecoderParameters, BatchLimits, TrackerParameters, Thresholds, Clahe, Grey, MaxSide, When):
     with_config(_STRICT)(_knobs)
 with_config(_STRICT)(FetchParameters)
-with_config(_STRICT)(StreamLimits)
+for _more in (StreamLimits, PullParameters):
+    with_config(_STRICT)(_more)
 
 
 StepSettings: TypeAlias = Annotated[Clahe | Grey | MaxSide, Field(discriminator="kind")]
@@ -76,3 +78,4 @@ class Settings(BaseModel):
     video_batch: Annotated[int, Field(ge=1, le=256)] = 8
     video_batches: Annotated[int, Field(ge=1, le=64)] = 3
     streams: StreamLimits = StreamLimits()
+    pull: PullParameters = PullParameters()

@@ -6,16 +6,15 @@ from ray.serve.config import RequestRouterConfig
 
 from app.pipeline.decoder import Decoder
 from app.pipeline.preprocessor import Preprocessor
-from app.pipeline.tracker import Tracker
 from app.settings import Settings
 from deployments.detector import Detector
 from deployments.ingress import Ingress
+from deployments.tracker import Tracker
 from engines.opening import read_spec
 
-# A video lives in one decoder and one tracker: its calls go to the replica that its id hashes to, or wait for it.
+# A video lives in one decoder and one tracker, a stream in one tracker: calls go to the replica of its id.
 _STICKY = RequestRouterConfig(
-    request_router_class="ray.serve.experimental.consistent_hash_router:ConsistentHashRouter",  # type: ignore[arg-type]
-    request_router_kwargs={"num_virtual_nodes": 500, "num_fallback_replicas": 0},
+    request_router_class="deployments.routing:SessionRouter",  # type: ignore[arg-type]
 )
 
 
@@ -25,11 +24,10 @@ def build(args: Settings) -> Application:
     ingress = serve.deployment(name="Ingress")(serve.ingress()(Ingress))
     if args.layout == "colocated":
         return ingress.bind(args, spec)
-    return ingress.bind(
-        args,
-        spec,
-        decoder=serve.deployment(name="Decoder", request_router_config=_STICKY)(Decoder).bind(spec, args.decoder),
-        preprocessor=serve.deployment(name="Preprocessor")(Preprocessor).bind(spec, steps=args.steps),
-        detector=serve.deployment(name="Detector")(Detector).bind(args),
-        tracker=serve.deployment(name="Tracker", request_router_config=_STICKY)(Tracker).bind(args.tracker),
-    )
+    stages = {
+        "decoder": serve.deployment(name="Decoder", request_router_config=_STICKY)(Decoder).bind(spec, args.decoder),
+        "preprocessor": serve.deployment(name="Preprocessor")(Preprocessor).bind(spec, steps=args.steps),
+        "detector": serve.deployment(name="Detector")(Detector).bind(args),
+    }
+    tracker = serve.deployment(name="Tracker", request_router_config=_STICKY)(Tracker).bind(args, spec, **stages)
+    return ingress.bind(args, spec, **stages, tracker=tracker)

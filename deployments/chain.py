@@ -7,28 +7,35 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
-from app.core.frame import Detections, EncodedFrame, FrameRef, Tracks
+from app.core.frame import Detections, EncodedFrame, Frame, FrameRef, Tracks
 from app.core.outcome import Outcome
 from app.core.video import VideoSpec
 from deployments.faults import answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServeChain:
-    """Each stage behind a handle. A stage is given the pending response of the one before: pixels never come here.
-
-    A video's calls carry its id as the session, so that they reach the replica that holds it.
-    """
+class ServeDetection:
+    """Each stage behind a handle. A stage is given the pending response of the one before: pixels never come here."""
 
     decoder: DeploymentHandle[Any]
     preprocessor: DeploymentHandle[Any]
     detector: DeploymentHandle[Any]
-    tracker: DeploymentHandle[Any]
 
     async def detect(self, frames: list[EncodedFrame]) -> list[Outcome[Detections]]:
         """Decode, fit and detect stills: one outcome per image, in order."""
         decoded = self.decoder.decode.remote(frames)
         return await answer(self.detector.detect.remote(self.preprocessor.fit.remote(decoded)))
+
+    async def detect_decoded(self, frames: list[Frame]) -> list[Outcome[Detections]]:
+        """Fit and detect pictures that are decoded already: one outcome per picture, in order."""
+        return await answer(self.detector.detect.remote(self.preprocessor.fit.remote(frames)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeChain(ServeDetection):
+    """All stages. A video's calls carry its id as the session, so that they reach the replica that holds it."""
+
+    tracker: DeploymentHandle[Any]
 
     async def open_video(self, video_id: str, spec: VideoSpec) -> None:
         """Expect the bytes of a video."""

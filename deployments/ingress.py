@@ -10,8 +10,11 @@ from app.api.application import ApiLimits, create_app
 from app.api.bodies import BodyLimits
 from app.core.model import ModelSpec
 from app.pipeline.chain import Chain
+from app.pipeline.stream_host import StreamHost
 from app.settings import Settings
 from deployments.chain import ServeChain
+from deployments.stream_store import RayStreamStore
+from deployments.streams import ServeStreams
 from engines.opening import open_engine
 
 
@@ -21,7 +24,13 @@ class Ingress:
     def __init__(self, settings: Settings, spec: ModelSpec, **stages: Any) -> None:
         self._settings = settings
         self._spec = spec
-        self._chain: Chain = ServeChain(**stages) if stages else self._colocated()
+        store = RayStreamStore(history=settings.streams.history)
+        if stages:
+            self._chain: Chain = ServeChain(**stages)
+            self._host: StreamHost = ServeStreams(stages["tracker"], store)
+        else:
+            self._chain = self._colocated()
+            self._host = assembly.streams(settings, self._chain, spec, store=store)
 
     def _colocated(self) -> Chain:
         model = self._settings.model
@@ -45,7 +54,7 @@ class Ingress:
             decoding=self._settings.decoder.limits,
         )
         path = assembly.frame_path(self._settings, self._chain, self._spec)
-        app = create_app(path, limits=limits, is_behind_serve=True)
+        app = create_app(path, self._host, limits=limits, is_behind_serve=True)
         gc.collect()
         gc.freeze()  # what is here now stays: no collection walks through it again
         return app

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import SightlineError, UnavailableError
-from app.core.frame import Detections, EncodedFrame, FrameRef, Tracks
+from app.core.frame import Detections, EncodedFrame, Frame, FrameRef, Tracks
 from app.core.model import Head, ModelSpec
 from app.core.outcome import End, Failed, Outcome
 from app.core.ports import RawOutput
@@ -74,6 +74,9 @@ class FakeChain:
         await self.gate.wait()
         self.on_detect(frames)
         return [self._outcome(frame) for frame in frames]
+
+    async def detect_decoded(self, frames: list[Frame]) -> list[Outcome[Detections]]:
+        return [make_detections([[1, 2, 30, 40]], ref=frame.ref) for frame in frames]
 
     def _outcome(self, frame: EncodedFrame) -> Outcome[Detections]:
         if bytes(frame.data[:3]) == b"bad":

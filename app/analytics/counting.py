@@ -14,7 +14,7 @@ from app.analytics.zones import Zone, ZoneCounter
 from app.core.errors import InvalidParameterError, SnapshotError
 from app.core.frame import NOMINAL_STEP_S, FrameRef, Tracks
 
-SNAPSHOT_VERSION: Final = 1
+SNAPSHOT_VERSION: Final = 2
 DEFAULT_LOST_S: Final = 2.0
 """Above the second that the tracker keeps a lost track by default: what it finds again is still known here."""
 
@@ -87,6 +87,21 @@ class StreamCounter:
         found: list[Event] = [event for line in self.lines for event in line.update(seen)]
         found += [event for zone in self.zones for event in zone.update(seen)]
         return events + _in_order(found)
+
+    def with_shapes(self, lines: Sequence[Line], zones: Sequence[Zone]) -> "StreamCounter":
+        """A counter that goes on with these; a line or zone that is as before keeps its totals and its tracks.
+
+        This one must not be used any more. InvalidParameterError as when it is made.
+        """
+        changed = StreamCounter(lines, zones, lost_s=self._lost_s)
+        old_lines = {line.line: line for line in self.lines}
+        old_zones = {zone.zone: zone for zone in self.zones}
+        changed.lines = tuple(old_lines.get(line.line, line) for line in changed.lines)
+        changed.zones = tuple(old_zones.get(zone.zone, zone) for zone in changed.zones)
+        changed._seen, changed._newest, changed._clock = self._seen, self._newest, self._clock
+        if self._newest is not None:
+            changed._check_shapes(self._clock.width_px, self._clock.height_px)
+        return changed
 
     def snapshot(self) -> dict[str, Any]:
         """The whole state as plain JSON values, with the lines and zones that it belongs to."""

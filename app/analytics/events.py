@@ -1,17 +1,10 @@
 """What a counter tells: a line was crossed, a zone was entered, left or stayed in."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TypeAlias
 
 from app.core.frame import FrameRef
-
-
-class Direction(StrEnum):
-    """`forward` is from the line's left to its right, seen from its start to its end in the upright picture."""
-
-    FORWARD = "forward"
-    BACKWARD = "backward"
+from app.core.result import Direction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,11 @@ from typing import Any, Final
 import numpy as np
 
 from app.analytics.anchors import Anchors
-from app.analytics.events import Direction, LineCrossed
+from app.analytics.events import LineCrossed
 from app.analytics.geometry import Segment, crossing_shares, signed_distances
 from app.analytics.snapshot import counts, records, table
 from app.core.errors import InvalidParameterError
+from app.core.result import Direction
 
 DEFAULT_BAND: Final = 0.1
 """Of a box's height: 17 cm on a person of 1.7 m. An estimate, not yet measured on pictures: taken as a few times what

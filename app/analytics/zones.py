@@ -10,7 +10,7 @@ import numpy as np
 from app.analytics.anchors import Anchors
 from app.analytics.events import ZoneDwell, ZoneEntered, ZoneLeft
 from app.analytics.geometry import Floats, Polygon, contains, crossing_shares, edges
-from app.analytics.snapshot import counts, records, table
+from app.analytics.snapshot import counts, record, records, table
 from app.core.errors import InvalidParameterError
 from app.core.frame import FrameRef
 
@@ -59,15 +59,26 @@ class _Presence:
     is_counted: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stays:
+    """How many stays have begun and ended."""
+
+    entered: int
+    left: int
+
+
 class ZoneCounter:
     """Stays in one zone of one stream. Not thread-safe.
 
-    `distinct[label]` counts tracks that have ever entered, each once for as long as it is remembered.
+    `distinct[label]` counts tracks that have ever entered, each once for as long as it is remembered; `entered` and
+    `left` count stays that have begun and ended.
     """
 
     def __init__(self, zone: Zone) -> None:
         self.zone = zone
         self.distinct: dict[str, int] = {}
+        self.entered = 0
+        self.left = 0
         self._present: dict[int, _Presence] = {}
 
     @property
@@ -118,14 +129,18 @@ class ZoneCounter:
 
     def snapshot(self) -> dict[str, Any]:
         """The state as plain JSON values."""
-        return {"distinct": dict(self.distinct), "tracks": [asdict(track) for track in self._present.values()]}
+        stays = asdict(_Stays(entered=self.entered, left=self.left))
+        tracks = [asdict(track) for track in self._present.values()]
+        return {"distinct": dict(self.distinct), "stays": stays, "tracks": tracks}
 
     @classmethod
     def restored(cls, zone: Zone, state: object) -> tuple["ZoneCounter", set[int]]:
         """The counter that goes on from a snapshot, and the tracks it knows; SnapshotError if malformed."""
-        found = table(state, ["distinct", "tracks"])
+        found = table(state, ["distinct", "stays", "tracks"])
         counter = cls(zone)
         counter.distinct = counts(found["distinct"])
+        stays = record(_Stays, found["stays"])
+        counter.entered, counter.left = stays.entered, stays.left
         counter._present = records(_Presence, found["tracks"])
         return counter, set(counter._present)
 
@@ -153,6 +168,7 @@ class ZoneCounter:
             if not track.is_counted:
                 self.distinct[track.label] = self.distinct.get(track.label, 0) + 1
                 track.is_counted = True
+            self.entered += 1
             yield ZoneEntered(
                 ref=ref, zone=self.zone.name, track_id=track.track_id, label=track.label, at_s=track.since_s
             )
@@ -168,6 +184,7 @@ class ZoneCounter:
     def _leave(self, track: _Presence, *, at_s: float, ref: FrameRef) -> ZoneLeft:
         dwell_s = at_s - (track.entered_s or 0.0)
         track.entered_s = None
+        self.left += 1
         return ZoneLeft(
             ref=ref, zone=self.zone.name, track_id=track.track_id, label=track.label, at_s=at_s, dwell_s=dwell_s
         )

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
-from app.api import detections, preview, problems, streams, videos
+from app.api import detections, live_preview, preview, problems, streams, videos
 from app.api.bodies import BodyBudget, BodyLimits
 from app.api.contract import schemas
 from app.api.sources import Sources
@@ -21,6 +21,7 @@ from app.core.query import Query
 from app.media.fetch_guard import FetchParameters
 from app.media.limits import DecodeLimits
 from app.pipeline.frame_path import FramePath
+from app.pipeline.stream_host import StreamHost
 from app.vision.example import example_jpeg
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
@@ -67,8 +68,10 @@ class _RequestId:
         await self._app(scope, receive, send_with_id)
 
 
-def create_app(path: FramePath, *, limits: ApiLimits | None = None, is_behind_serve: bool = False) -> FastAPI:
-    """Routes of CONTRACT.md §2 over `path`."""
+def create_app(
+    path: FramePath, host: StreamHost, *, limits: ApiLimits | None = None, is_behind_serve: bool = False
+) -> FastAPI:
+    """Routes of CONTRACT.md §2 over the path of stills and files, and the host of live streams."""
     limits = limits or ApiLimits()
     app = FastAPI(
         title="Sightline",
@@ -81,7 +84,8 @@ def create_app(path: FramePath, *, limits: ApiLimits | None = None, is_behind_se
     sources = Sources(limits.bodies, limits.fetch)
     app.include_router(detections.router(path, limits=limits.bodies, budget=budget, sources=sources))
     app.include_router(preview.router(sources, budget=budget, decoding=limits.decoding))
-    app.include_router(streams.router(path, budget=budget, sources=sources))
+    app.include_router(streams.router(host, labels=path.spec.labels, budget=budget, sources=sources))
+    app.include_router(live_preview.router(host))
     app.include_router(videos.router(path, max_bytes=limits.max_video_bytes))
     _add_health(app, path, ready_s=limits.ready_s)
 

@@ -8,11 +8,11 @@ import time
 from typing import Annotated, Any, Self
 
 from fastapi import Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
-from app.core.errors import InvalidParameterError, InvalidRequestError
+from app.core.errors import InvalidParameterError
 from app.core.query import Query, Region
-from app.core.video import FrameMode, StreamSpec, VideoSpec
+from app.core.video import FrameMode, VideoSpec
 from app.media.preview import MAX_SIDE_PX, QUALITIES, QUALITY, SIDES_PX
 
 MAX_TILE = 4
@@ -20,14 +20,16 @@ MAX_TILE = 4
 DEADLINE = "X-Deadline-Ms"
 
 
-class _Parameters(BaseModel):
+class Parameters(BaseModel):
+    """Values that a caller gives, each checked."""
+
     @classmethod
     def read(cls, request: Request) -> Self:
         """The request's parameters; InvalidParameterError names each that is wrong."""
         try:
             return cls.model_validate(cls._given(request))
         except ValidationError as error:
-            raise _wrong(error) from None
+            raise wrong(error) from None
 
     @classmethod
     def _given(cls, request: Request) -> dict[str, str]:
@@ -40,7 +42,8 @@ class _Parameters(BaseModel):
         return {"parameters": [_documented(name, schema) for name, schema in properties.items()]}
 
 
-def _wrong(error: ValidationError) -> InvalidParameterError:
+def wrong(error: ValidationError) -> InvalidParameterError:
+    """The same as an error of ours, that names each value that is wrong."""
     return InvalidParameterError("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
 
 
@@ -56,7 +59,7 @@ def _documented(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-class _Deadline(_Parameters):
+class _Deadline(Parameters):
     deadline_ms: Annotated[
         float | None, Field(alias=DEADLINE, gt=0, le=600_000, allow_inf_nan=False, description="from arrival")
     ] = None
@@ -72,7 +75,7 @@ class _Deadline(_Parameters):
         return None if self.deadline_ms is None else time.monotonic() + self.deadline_ms / 1000
 
 
-class _Look(_Parameters):
+class _Look(Parameters):
     conf: Annotated[
         float | None, Field(ge=0, le=1, allow_inf_nan=False, description="lowest score; default: the model's own")
     ] = None
@@ -117,29 +120,7 @@ class VideoParameters(_Look):
         return VideoSpec(mode=self.mode, fps=self.fps, query=query)
 
 
-class StreamBody(VideoParameters):
-    """The JSON of `POST /v1/streams`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    label: Annotated[str, Field(max_length=200, description="your own word for the stream")] = ""
-
-    @classmethod
-    def parse(cls, body: bytes) -> Self:
-        """The body as JSON; InvalidRequestError when it is none, InvalidParameterError names each that is wrong."""
-        try:
-            return cls.model_validate_json(body)
-        except ValidationError as error:
-            if error.errors()[0]["type"] == "json_invalid":
-                raise InvalidRequestError("the body is not JSON") from None
-            raise _wrong(error) from None
-
-    def stream(self, labels: tuple[str, ...]) -> StreamSpec:
-        """The checked spec; InvalidParameterError names the parameter."""
-        return StreamSpec(label=self.label, video=self.spec(labels))
-
-
-class FrameParameters(_Parameters):
+class FrameParameters(Parameters):
     """Of `/v1/streams/{id}/frames`."""
 
     seq: Annotated[
@@ -150,7 +131,7 @@ class FrameParameters(_Parameters):
     ] = None
 
 
-class EventParameters(_Parameters):
+class EventParameters(Parameters):
     """Of `/v1/streams/{id}/events`."""
 
     since: Annotated[int, Field(ge=-1, lt=2**63, description="the last seq that you have; default: all there is")] = -1

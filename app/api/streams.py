@@ -1,4 +1,4 @@
-"""`/v1/streams`: live streams, pushed frame by frame, their results read by anyone from any point on."""
+"""`/v1/streams`: live streams, pushed frame by frame or pulled, their results read by anyone from any point on."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,50 +7,57 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
 from app.api.bodies import BodyBudget, read_body
-from app.api.contract import JSON, NDJSON, to_json, to_line, to_sse
+from app.api.contract import JSON, NDJSON, to_sse
 from app.api.documents import IMAGE_BODY
-from app.api.parameters import EventParameters, FrameParameters, StreamBody
+from app.api.parameters import EventParameters, FrameParameters
 from app.api.sources import Sources
-from app.core.errors import InvalidParameterError
-from app.core.result import FrameResult, Gap, Summary
-from app.pipeline.frame_path import FramePath
-from app.pipeline.live_stream import LiveStream
+from app.api.stream_body import StreamBody, shown
+from app.contract.events import to_json
+from app.core.errors import InvalidParameterError, NotFoundError
+from app.core.wire import WireEvent
+from app.pipeline.stream_host import EventBatch, Offer, StreamHost
 
 SSE = "text/event-stream"
-_MAX_SPEC_BYTES = 16 * 1024
+_MAX_SPEC_BYTES = 64 * 1024
+_POLL_S = 10.0
+"""How long one look for events may wait; then a reader who has left is noticed."""
 
 
-def router(path: FramePath, *, budget: BodyBudget, sources: Sources) -> APIRouter:
-    """The routes over `path`."""
+def router(host: StreamHost, *, labels: tuple[str, ...], budget: BodyBudget, sources: Sources) -> APIRouter:
+    """The routes over `host`; `labels` are the model's."""
     routes = APIRouter()
-    streams = path.streams
 
-    @routes.post(
-        "/v1/streams",
-        status_code=201,
-        summary="Open a live stream",
-        openapi_extra={"requestBody": {"content": {JSON: {"schema": StreamBody.model_json_schema()}}}},
-    )
-    async def opened(request: Request) -> dict[str, Any]:
-        """An empty body takes every default."""
+    async def body_of(request: Request) -> bytes:
         with budget.lease() as lease:
             has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
-            body = await read_body(request, lease, max_bytes=_MAX_SPEC_BYTES) if has_body else b"{}"
-        stream = await streams.open(StreamBody.parse(body).stream(path.spec.labels))
-        return _shown(stream)
+            return await read_body(request, lease, max_bytes=_MAX_SPEC_BYTES) if has_body else b"{}"
+
+    body_schema = {"requestBody": {"content": {JSON: {"schema": StreamBody.model_json_schema()}}}}
+
+    @routes.post("/v1/streams", status_code=201, summary="Open a live stream", openapi_extra=body_schema)
+    async def opened(request: Request) -> dict[str, Any]:
+        """An empty body takes every default."""
+        spec = StreamBody.parse(await body_of(request)).stream(labels)
+        return shown(await host.open(spec))
 
     @routes.get("/v1/streams", summary="The open streams")
     async def listed() -> list[dict[str, Any]]:
-        return [_shown(stream) for stream in streams.all()]
+        return [shown(status) for status in await host.all()]
 
     @routes.get("/v1/streams/{stream_id}", summary="One stream and its account")
-    async def shown(stream_id: str) -> dict[str, Any]:
-        return _shown(streams.get(stream_id))
+    async def one(stream_id: str) -> dict[str, Any]:
+        return shown(await host.show(stream_id))
+
+    @routes.patch("/v1/streams/{stream_id}", summary="Change a stream while it runs", openapi_extra=body_schema)
+    async def changed(request: Request, stream_id: str) -> dict[str, Any]:
+        """Fields that are given replace the stream's, null means the default; lines that stay keep their counts."""
+        body = await body_of(request)
+        now = await host.show(stream_id)
+        return shown(await host.patch(stream_id, StreamBody.parse(body, onto=now.spec).stream(labels)))
 
     @routes.delete("/v1/streams/{stream_id}", summary="Close a stream; its final account")
     async def closed(stream_id: str) -> Response:
-        stream = await streams.close(stream_id)
-        return Response(to_json(stream.summary()), media_type=JSON)
+        return Response(to_json(await host.close(stream_id)), media_type=JSON)
 
     @routes.post(
         "/v1/streams/{stream_id}/frames",
@@ -60,14 +67,13 @@ def router(path: FramePath, *, budget: BodyBudget, sources: Sources) -> APIRoute
     async def pushed(request: Request, stream_id: str) -> Response:
         """A drop and an error are results too: the status is 200 as soon as the frame counts as captured."""
         given = FrameParameters.read(request)
-        stream = streams.get(stream_id)
         with budget.lease() as lease:
             picture = await sources.read(request, lease)
             if picture.raw_size_px is not None:
                 raise InvalidParameterError("content-type: a stream takes encoded pictures")
             captured_at = given.captured_at.timestamp() if given.captured_at else None
-            end = await stream.push(picture.data, seq=given.seq, captured_at=captured_at)
-        return Response(to_json(end), media_type=JSON)
+            end = await host.push(stream_id, Offer(data=picture.data, seq=given.seq, captured_at=captured_at))
+        return Response(end.body, media_type=JSON)
 
     @routes.get(
         "/v1/streams/{stream_id}/events",
@@ -78,43 +84,29 @@ def router(path: FramePath, *, budget: BodyBudget, sources: Sources) -> APIRoute
     async def events(request: Request, stream_id: str) -> Response:
         """NDJSON, or server-sent events where `Accept` asks for them; `Last-Event-ID` is the same as `since`."""
         since = EventParameters.read(request).since
-        if (last := request.headers.get("last-event-id")) is not None:
-            since = _seq_of(last, stream_id=stream_id)
+        last = request.headers.get("last-event-id")
+        position = await host.position(stream_id, after_seq=since, after_event=last)
         is_sse = SSE in request.headers.get("accept", "")
-        lines = _lines(streams.get(stream_id).events(since=since), is_sse=is_sse)
+        lines = _lines(host, stream_id, position, is_sse=is_sse)
         headers = {"cache-control": "no-store"}
         return StreamingResponse(lines, media_type=SSE if is_sse else NDJSON, headers=headers)
 
     return routes
 
 
-def _shown(stream: LiveStream) -> dict[str, Any]:
-    account = stream.summary()
-    video = stream.spec.video
-    return {
-        "stream_id": stream.stream_id,
-        "label": stream.spec.label,
-        "mode": video.mode.value,
-        "fps": video.fps,
-        "epoch": account.epoch,
-        "captured": account.captured,
-        "answered": account.answered,
-        "dropped": account.dropped,
-        "errors": account.errors,
-        "in_flight": account.in_flight,
-    }
+async def _lines(host: StreamHost, stream_id: str, position: int, *, is_sse: bool) -> AsyncIterator[bytes]:
+    write = to_sse if is_sse else _line
+    batch = EventBatch(events=(), position=position, is_closed=False)
+    while not batch.is_closed:
+        try:
+            batch = await host.events(stream_id, position=batch.position, wait_s=_POLL_S)
+        except NotFoundError:  # closed, and its farewell is over
+            return
+        if batch.events:
+            yield b"".join(map(write, batch.events))
+        elif is_sse and not batch.is_closed:
+            yield b": nothing yet\n\n"
 
 
-def _seq_of(event_id: str, *, stream_id: str) -> int:
-    """The frame of `stream:epoch:seq`, or the last one in the gap of `stream:epoch:gap:seq`."""
-    owner, _, rest = event_id.partition(":")
-    last = rest.rsplit(":", 1)[-1]
-    if owner != stream_id or not last.isdecimal() or len(last) > len(str(2**63)):
-        raise InvalidParameterError("Last-Event-ID: not the id of an event of this stream")
-    return int(last)
-
-
-async def _lines(events: AsyncIterator[list[FrameResult | Gap | Summary]], *, is_sse: bool) -> AsyncIterator[bytes]:
-    write = to_sse if is_sse else to_line
-    async for items in events:
-        yield b"".join(map(write, items))
+def _line(event: WireEvent) -> bytes:
+    return event.body + b"\n"

@@ -11,6 +11,7 @@ SightlineError
 ├── InvalidParameterError    422  a value that fails validation
 ├── OverloadedError          503  refused at the door; carries retry_after_s
 ├── UnavailableError         503  a part of the service died with this frame in it
+│   └── MovedError                it has another owner by now
 ├── DeadlineError            504  the caller's deadline passed
 ├── ModelError               500  a model file that cannot be served
 ├── SnapshotError            500  saved state that cannot be taken up again
@@ -119,6 +120,16 @@ class UnavailableError(SightlineError):
     def __init__(self, detail: str = "a part of the service is restarting", retry_after_s: float = 1.0) -> None:
         super().__init__(detail)
         self.retry_after_s = retry_after_s
+
+
+class MovedError(UnavailableError):
+    """The stream has another owner by now: the same call reaches it."""
+
+    code = "moved"
+    title = "Moved"
+
+    def __init__(self, detail: str = "the stream is owned by another replica now", retry_after_s: float = 0.1) -> None:
+        super().__init__(detail, retry_after_s)
 
 
 class DeadlineError(SightlineError):

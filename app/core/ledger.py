@@ -1,6 +1,7 @@
 """The account of one stream: every captured frame ends in exactly one bucket."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 from app.core.result import FrameResult, Status, Summary
 
@@ -12,12 +13,15 @@ class LedgerError(AssertionError):
 class Ledger:
     """Counts the frames of one stream between capture and their end."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, answered: int = 0, dropped: Mapping[str, int] | None = None, errors: Mapping[str, int] | None = None
+    ) -> None:
+        """Begins with frames that have ended already, where an earlier account goes on."""
         self._in_flight: set[int] = set()
-        self._captured = 0
-        self._answered = 0
-        self._dropped: Counter[str] = Counter()
-        self._errors: Counter[str] = Counter()
+        self._answered = answered
+        self._dropped: Counter[str] = Counter(dropped or {})
+        self._errors: Counter[str] = Counter(errors or {})
+        self._captured = answered + self._dropped.total() + self._errors.total()
 
     @property
     def is_empty(self) -> bool:

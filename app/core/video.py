@@ -1,4 +1,4 @@
-"""What a caller asks of one video or live stream."""
+"""What a caller asks of the frames of one video or live stream."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -21,11 +21,3 @@ class VideoSpec:
     mode: FrameMode = FrameMode.EVERY_FRAME
     fps: float | None = None
     query: Query = field(default_factory=Query)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamSpec:
-    """A live stream: `label` is the user's own word for it."""
-
-    label: str = ""
-    video: VideoSpec = field(default_factory=VideoSpec)

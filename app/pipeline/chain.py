@@ -12,11 +12,18 @@ from app.pipeline.preprocessor import Preprocessor
 from app.pipeline.tracker import Tracker
 
 
-class Chain(Protocol):
-    """The stages of the path, wherever they run. A call that fails as a whole raises a SightlineError."""
+class DetectChain(Protocol):
+    """The stages up to detections, wherever they run. A call that fails as a whole raises a SightlineError."""
 
     async def detect(self, frames: list[EncodedFrame]) -> list[Outcome[Detections]]:
         """Decode, fit and detect stills: one outcome per image, in order."""
+
+    async def detect_decoded(self, frames: list[Frame]) -> list[Outcome[Detections]]:
+        """Fit and detect pictures that are decoded already: one outcome per picture, in order."""
+
+
+class Chain(DetectChain, Protocol):
+    """All stages of the path."""
 
     async def open_video(self, video_id: str, spec: VideoSpec) -> None:
         """Expect the bytes of a video."""
@@ -66,6 +73,10 @@ class LocalChain:
         if self._detector.streams > 1:
             return await self._detector.detect_prepared(frames, prepare=self._input_of_still)
         return await self._detector.detect(await self._preprocessor.fit(await self._decoder.decode(frames)))
+
+    async def detect_decoded(self, frames: list[Frame]) -> list[Outcome[Detections]]:
+        """Fit and detect pictures that are decoded already: one outcome per picture, in order."""
+        return await detect_frames(frames, preprocessor=self._preprocessor, detector=self._detector)
 
     def _input_of_still(self, frame: EncodedFrame) -> Outcome[ModelInput]:
         return self._preprocessor.fit_one(self._decoder.decode_one(frame))

@@ -18,9 +18,8 @@ from app.core.result import FrameResult, Summary
 from app.core.video import VideoSpec
 from app.pipeline.batcher import MicroBatcher
 from app.pipeline.chain import Chain
-from app.pipeline.live_stream import StreamLimits
 from app.pipeline.results import failure, in_epoch, result_of
-from app.pipeline.streams import Streams, new_stream_id
+from app.pipeline.streams import new_stream_id
 from app.policy.batching import BatchLimits
 
 LOG = logging.getLogger("sightline")
@@ -37,12 +36,9 @@ class FramePath:
         limits: BatchLimits,
         video_batch: int = 8,
         video_batches: int = 3,
-        streams: StreamLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spec = spec
-        self.streams = Streams(chain, model=spec, limits=streams or StreamLimits())
-        """The live streams of this replica."""
         self._chain = chain
         self._video_batch = video_batch
         self._video_batches = video_batches

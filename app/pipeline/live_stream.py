@@ -1,147 +1,313 @@
-"""One live stream at work: frames come in at any rate, one batch at a time goes the way, ends go out in order."""
+"""One live stream at its owner: frames in at any rate, one batch at a time on the way, ends out in order."""
 
 import asyncio
 import contextvars
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from itertools import takewhile
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
+from typing import Any
 
-from app.core.errors import ConflictError, InternalError, NotFoundError, SightlineError, UnavailableError
-from app.core.frame import Detections, EncodedFrame, FrameRef, Tracks
-from app.core.model import ModelSpec
-from app.core.outcome import Dropped, End, Failed
+from app.contract.events import wire
+from app.core.errors import (
+    ConflictError,
+    InternalError,
+    MovedError,
+    NotFoundError,
+    SightlineError,
+    SnapshotError,
+    UnavailableError,
+)
+from app.core.frame import Detections, EncodedFrame, Frame, FrameRef
+from app.core.ledger import Ledger
+from app.core.outcome import Dropped, DropReason, End, Failed, Outcome
 from app.core.result import FrameResult, Gap, Summary
-from app.core.video import FrameMode, StreamSpec
-from app.pipeline.chain import Chain
+from app.core.result import StreamState as StateEvent
+from app.core.video import FrameMode
+from app.core.wire import WireEvent
+from app.pipeline.event_log import EventLog
 from app.pipeline.intake import StreamIntake
+from app.pipeline.outlet import Outlet
 from app.pipeline.results import failure, result_of
+from app.pipeline.stream_host import EventBatch, Offer, Offered, Picture, StreamStatus
+from app.pipeline.stream_memory import StreamMemory, Told
+from app.pipeline.stream_preview import StreamPreview
+from app.pipeline.stream_source import StreamSource
+from app.pipeline.stream_spec import StreamSpec
+from app.pipeline.stream_store import Claim, StreamState
+from app.pipeline.surroundings import Surroundings
 
 LOG = logging.getLogger("sightline")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamLimits:
-    """`depth` frames of one stream may wait and `batch` be worked on; its last `history` results can be read again.
-
-    A batch that takes longer than `batch_s` seconds to detect, or to track, ends in an error, whatever becomes of it.
-    At most `max_streams` are open; one that gets no frame for `idle_s` seconds is closed.
-    """
-
-    depth: int = 16
-    latest_depth: int = 3
-    batch: int = 8
-    batch_s: float = 30.0
-    history: int = 1024
-    max_streams: int = 256
-    idle_s: float = 300.0
+_RETRY_S = 0.25
+"""Between two tries to reach a part that is restarting."""
+_RATE_S = 5.0
+"""Over which answers a second are counted."""
 
 
 class LiveStream:
-    """A stream between its sender and its readers. All calls happen on one event loop."""
+    """A stream between its sender and its readers. All calls happen on one event loop.
 
-    def __init__(
-        self, stream_id: str, spec: StreamSpec, *, chain: Chain, model: ModelSpec, limits: StreamLimits
-    ) -> None:
-        self.spec = spec
+    Once the store says that the stream has another owner, every call raises MovedError.
+    """
+
+    def __init__(self, stream_id: str, claim: Claim, around: Surroundings) -> None:
+        self.stream_id = stream_id
+        self.spec = claim.spec
         self.touched_s = time.monotonic()
-        self._chain = chain
-        self._model = model
-        self._limits = limits
-        video = spec.video
-        depth = limits.latest_depth if video.mode is FrameMode.LATEST_FRAME else limits.depth
-        self._intake = StreamIntake(
-            stream_id, mode=video.mode, fps=video.fps, depth=depth, max_taken=min(limits.batch, depth)
+        self.state = "idle"
+        self._around = around
+        self._term = claim.term
+        self._state_events = claim.state.state_events if claim.state else 0
+        self._memory = StreamMemory(
+            model=around.model,
+            parameters=around.tracker,
+            lines=claim.spec.lines,
+            zones=claim.spec.zones,
+            epoch=claim.epoch,
         )
+        self._intake = self._restored(claim)
+        self._released_seq = self._intake.last_seq
         self._begun_s: dict[int, float] = {}
-        self._waiters: dict[int, asyncio.Future[FrameResult]] = {}
-        self._history: deque[FrameResult] = deque(maxlen=limits.history)
-        self._forgotten_seq = -1
-        self._changed = asyncio.Event()
+        self._metadata: dict[int, dict[str, str]] = {}
+        self._told: dict[int, list[Told | Gap]] = {}
+        self._preview = StreamPreview()
+        self._answered_s: deque[float] = deque(maxlen=1024)
+        self._age_s: float | None = None
         self._wanted = asyncio.Event()
-        self._is_closed = False
-        self._is_new_epoch = True  # the tracker has not yet been told of this one
-        # In a context of its own: it outlives the request that opens the stream (facts/ray-serve.md, finding 1).
-        self._worker = asyncio.create_task(self._work(), context=contextvars.Context())
+        self._end: Summary | None = None
+        self._is_told_out = False
+        log = EventLog(stream_id, history=around.limits.history, events=claim.events, begin=claim.position)
+        self.outlet = Outlet(
+            stream_id,
+            term=claim.term,
+            store=around.store,
+            log=log,
+            state=self._snapshot,
+            deliver=self._deliver,
+            delivered=claim.state.delivered if claim.state else claim.position,
+        )
+        if claim.term > 1:
+            self.tell_state("recovering", reason="owner_changed")
+        self._source = None if self.spec.source is None else StreamSource(self, self.spec.source, around)
+        self._tasks = [_spawn(self._work()), _spawn(self._run())]
+
+    async def _run(self) -> None:
+        """Save and tell; what is pulled is let go of as soon as somebody else pulls it."""
+        try:
+            await self.outlet.run()
+        finally:
+            if self._source is not None:
+                await self._source.stop()
 
     @property
-    def stream_id(self) -> str:
-        """The stream's name, made by the server."""
-        return self._intake.stream_id
+    def has_moved(self) -> bool:
+        """Whether another replica owns the stream by now."""
+        return self.outlet.has_moved
 
-    def summary(self) -> Summary:
-        """The account as it stands."""
-        return self._intake.summary()
+    @property
+    def is_done(self) -> bool:
+        """Whether the stream may be closed: its file is over, or nothing was pushed for a long time."""
+        if self._source is not None:
+            return self._source.is_over and not self._intake.open_seqs
+        return time.monotonic() - self.touched_s > self._around.limits.idle_s
 
-    async def push(self, data: bytes, *, seq: int | None, captured_at: float | None) -> FrameResult:
-        """The end of one frame; `seq` None counts on from the newest, `captured_at` is UTC in seconds.
-
-        A frame that was sent before gets the end that it had. ConflictError when `seq` lies before the newest and was
-        never captured, or its end is no longer remembered; NotFoundError when the stream is closed.
-        """
-        if self._is_closed:
-            raise NotFoundError("this stream is closed")
-        self.touched_s = time.monotonic()
-        newest = self._intake.last_seq
-        seq = newest + 1 if seq is None else seq
-        if seq <= newest:
-            return await self._again(seq, newest=newest)
-        stamp = time.time() if captured_at is None else captured_at
-        ref = FrameRef(stream_id=self.stream_id, seq=seq, captured_at=stamp)
-        end = self._waiters[seq] = asyncio.get_running_loop().create_future()
-        self._begun_s[seq] = time.monotonic()
-        self._publish(self._intake.offer(EncodedFrame(data=data, ref=ref, query=self.spec.video.query)))
-        self._wanted.set()
-        return await asyncio.shield(end)
-
-    async def _again(self, seq: int, *, newest: int) -> FrameResult:
-        if (waiting := self._waiters.get(seq)) is not None:
-            return await asyncio.shield(waiting)
-        for end in self._history:
-            if end.seq == seq:
-                return end
-        raise ConflictError(f"seq must grow from frame to frame; the newest is {newest}")
-
-    async def events(self, *, since: int) -> AsyncIterator[list[FrameResult | Gap | Summary]]:
-        """What ended after frame `since` (-1: all that is remembered), then live; the summary when the stream closes.
-
-        A reader that falls behind the history gets a Gap and goes on from what is there: it holds nobody up.
-        """
-        while True:
-            changed = self._changed
-            items = list(takewhile(lambda end: end.seq > since, reversed(self._history)))[::-1]  # noqa: B023  used here
-            if items:
-                gap = [self._gap(since, items[0])] if since < self._forgotten_seq else []
-                since = items[-1].seq
-                yield [*gap, *items]
-            elif self._is_closed:
-                yield [self.summary()]
-                return
-            else:
-                await changed.wait()
-
-    def _gap(self, since: int, first: FrameResult) -> Gap:
-        return Gap(
+    def status(self) -> StreamStatus:
+        """The stream as it stands."""
+        now_s = time.monotonic()
+        return StreamStatus(
             stream_id=self.stream_id,
-            epoch=first.epoch,
-            event_id=f"{self.stream_id}:{first.epoch}:gap:{first.seq - 1}",
-            after_seq=since,
-            next_seq=first.seq,
-            reason="history",
+            spec=self.spec,
+            state=self.state,
+            summary=self._end or self._intake.summary(),
+            last_seq=self._intake.last_seq,
+            window=self._window,
+            fps=sum(now_s - at_s <= _RATE_S for at_s in self._answered_s) / _RATE_S,
+            age_s=self._age_s,
         )
 
-    async def close(self, error: SightlineError) -> None:
-        """End what is still open in `error`, then the readers; twice is once."""
-        if self._is_closed:
+    def offer(self, frames: Sequence[Offer]) -> Offered:
+        """Capture frames, in this order. What was captured before is passed over."""
+        self._check_here()
+        self.touched_s = time.monotonic()
+        for frame in frames:
+            self._take(frame)
+        return Offered(last_seq=self._intake.last_seq, window=self._window)
+
+    async def push(self, frame: Offer) -> WireEvent:
+        """Capture one frame and wait for its end; see StreamHost."""
+        self._check_here()
+        newest = self._intake.last_seq
+        seq = newest + 1 if frame.seq is None else frame.seq
+        if seq <= newest and not self.outlet.waits_for(seq):
+            if (end := self.outlet.log.end_of(seq)) is not None:
+                return end
+            if seq not in self._intake.open_seqs:
+                raise ConflictError(f"seq must grow from frame to frame; the newest is {newest}")
+        waiter = self.outlet.end_of(seq)
+        self.offer([replace(frame, seq=seq)])
+        return await asyncio.shield(waiter)
+
+    async def events(self, position: int, *, wait_s: float) -> EventBatch:
+        """What was told since `position`."""
+        events, position = await self.outlet.log.read(position, wait_s=0 if self._is_told_out else wait_s)
+        if self.has_moved and not events:
+            raise MovedError
+        return EventBatch(events=events, position=position, is_closed=self._is_told_out)
+
+    async def preview(self, *, after_seq: int, wait_s: float) -> Picture | None:
+        """The newest frame after `after_seq`, drawn; None when none comes within `wait_s` seconds."""
+        self._check_here()
+        return await self._preview.picture(self.spec, after_seq=after_seq, wait_s=wait_s)
+
+    async def respecify(self, spec: StreamSpec) -> None:
+        """Go on under another spec. InvalidParameterError where it does not fit, nothing has changed then."""
+        self._check_here()
+        if spec.source != self.spec.source:
+            raise ConflictError("the source of a stream cannot be changed; open another stream")
+        if (spec.lines, spec.zones) != (self.spec.lines, self.spec.zones):
+            self._memory.respecify(lines=spec.lines, zones=spec.zones)
+        await self._around.store.respecify(self.stream_id, term=self._term, spec=spec)
+        if spec.video != self.spec.video:
+            self._intake.reconfigure(**self._intake_options(spec))
+        self.spec = spec
+        self.outlet.touch()
+
+    def tell_state(self, state: str, *, reason: str | None = None, attempt: int = 0) -> None:
+        """The session stands elsewhere from now on."""
+        self.state = state
+        epoch = self._intake.epoch
+        event = StateEvent(
+            stream_id=self.stream_id,
+            epoch=epoch,
+            event_id=f"{self.stream_id}:{epoch}:state:{self._state_events}",
+            state=state,
+            reason=reason,
+            attempt=attempt,
+        )
+        self._state_events += 1
+        self.outlet.take([wire(event, after_seq=self._released_seq)])
+
+    async def close(self, error: SightlineError) -> Summary:
+        """End what is still open in `error`, then the readers; the final account. Twice is once."""
+        if self._end is None:
+            self._check_here()
+            if self._source is not None:
+                await self._source.stop()
+            self._tasks[0].cancel()
+            await asyncio.gather(self._tasks[0], return_exceptions=True)
+            self._release(self._intake.close(error))
+            self.state = "idle"
+            self._end = self._intake.summary()
+            self.outlet.take([wire(self._end, after_seq=self._released_seq)])
+            await self.outlet.flush()
+            self._is_told_out = True
+            await self._around.store.remove(self.stream_id, term=self._term)
+            self.outlet.log.wake()
+        await self.stop()
+        return self._end
+
+    async def stop(self) -> None:
+        """Let go of the stream without closing it: its next owner goes on from what is saved."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def _window(self) -> int:
+        limits, spec = self._around.limits, self.spec
+        return limits.depth + limits.batch if spec.video.mode is not FrameMode.LATEST_FRAME else 4 * limits.depth
+
+    def _intake_options(self, spec: StreamSpec) -> dict[str, Any]:
+        limits, video = self._around.limits, spec.video
+        depth = limits.latest_depth if video.mode is FrameMode.LATEST_FRAME else limits.depth
+        return {"mode": video.mode, "fps": video.fps, "depth": depth, "max_taken": min(limits.batch, depth)}
+
+    def _restored(self, claim: Claim) -> StreamIntake:
+        state, epoch = claim.state, claim.epoch
+        ledger, last_seq = Ledger(), -1
+        if state is not None:
+            ledger = Ledger(answered=state.answered, dropped=state.dropped, errors=state.errors)
+            last_seq = state.last_seq
+            try:
+                self._memory.restore(state.tracker, state.counter)
+            except SnapshotError:
+                LOG.warning("the tracks of stream %s cannot be taken up; its epoch grows", self.stream_id)
+                epoch = max(epoch, state.epoch) + 1
+                self._memory.begin_epoch(epoch)
+        options = self._intake_options(claim.spec)
+        return StreamIntake(self.stream_id, **options, ledger=ledger, last_seq=last_seq, epoch=epoch)
+
+    def _snapshot(self) -> StreamState:
+        account = self._end or self._intake.summary()
+        tracker, counter = self._memory.snapshot()
+        return StreamState(
+            epoch=self._intake.epoch,
+            last_seq=self._released_seq,
+            answered=account.answered,
+            dropped=account.dropped,
+            errors=account.errors,
+            tracker=tracker,
+            counter=counter,
+            state_events=self._state_events,
+            delivered=self.outlet.delivered,
+        )
+
+    async def _deliver(self, events: Sequence[WireEvent]) -> None:
+        if self._around.deliveries is not None and self.spec.sinks:
+            await self._around.deliveries.put(self.stream_id, self.spec.sinks, events)
+
+    def _check_here(self) -> None:
+        if self.has_moved:
+            raise MovedError
+        if self._end is not None:
+            raise NotFoundError("this stream is closed")
+
+    def _take(self, frame: Offer) -> None:
+        seq = self.next_seq if frame.seq is None else frame.seq
+        if seq < self.next_seq:
             return
-        self._is_closed = True
-        self._worker.cancel()
-        await asyncio.gather(self._worker, return_exceptions=True)
-        self._publish(self._intake.close(error))
-        self._notify()
-        await self._chain.close_video(self.stream_id)
+        stamp = time.time() if frame.captured_at is None else frame.captured_at
+        ref = FrameRef(stream_id=self.stream_id, seq=seq, captured_at=stamp)
+        encoded = EncodedFrame(data=frame.data, ref=ref, query=self.spec.video.query)
+        if self.state != "streaming":
+            self.tell_state("streaming")
+        self.capture(encoded, dropped=frame.dropped, metadata=frame.metadata)
+
+    @property
+    def next_seq(self) -> int:
+        """What a frame is called that has no number of its own."""
+        return self._intake.last_seq + 1
+
+    def capture(
+        self,
+        frame: EncodedFrame | Frame,
+        *,
+        dropped: DropReason | None = None,
+        metadata: dict[str, str] | None = None,
+    ) -> None:
+        """The frame exists from here on; with `dropped` it was lost on its way, and ends so."""
+        newest, seq = self._intake.last_seq, frame.ref.seq
+        if newest >= 0 and seq > newest + 1:
+            self.tell_gap(newest, seq, reason="not_sent")
+        if metadata:
+            self._metadata[seq] = metadata
+        self._begun_s[seq] = time.monotonic()
+        self._release(self._intake.offer(frame, dropped=dropped))
+        self._wanted.set()
+
+    def tell_gap(self, after_seq: int, next_seq: int, *, reason: str) -> None:
+        """Frames between the two, or an unknown number of them where the two are neighbours, are not told of."""
+        epoch = self._intake.epoch
+        gap = Gap(
+            stream_id=self.stream_id,
+            epoch=epoch,
+            event_id=f"{self.stream_id}:{epoch}:gap:{next_seq - 1}",
+            after_seq=after_seq,
+            next_seq=next_seq,
+            reason=reason,
+        )
+        self._told.setdefault(next_seq, []).append(gap)
 
     async def _work(self) -> None:
         while True:
@@ -151,54 +317,77 @@ class LiveStream:
                 await self._wanted.wait()
                 continue
             try:
-                async with asyncio.timeout(self._limits.batch_s):
-                    outcomes = await self._chain.detect(frames)
+                ends = self._ends(await self._detected(frames))
             except Exception as error:  # noqa: BLE001  every frame of the batch ends in it
-                self._publish(self._intake.lose(_typed(error)))
+                self._release(self._intake.lose(_typed(error)))
                 continue
-            try:
-                async with asyncio.timeout(self._limits.batch_s):
-                    tracked = await self._chain.track(
-                        self.stream_id, outcomes, epoch=self._intake.epoch, is_new=self._is_new_epoch
-                    )
-            except Exception as error:  # noqa: BLE001  every frame of the batch ends in it
-                # The tracks are lost, or may be: no identity of theirs may come again.
-                self._publish(self._intake.begin_epoch(_typed(error)))
-                self._is_new_epoch = True
-                continue
-            self._is_new_epoch = False
-            ends = [self._end_of(outcome) for outcome in tracked if not isinstance(outcome, End)]
-            self._publish(self._intake.settle(ends))
-            self._publish(self._intake.lose(InternalError()))  # nothing, unless a stage broke its contract
+            self._preview.note(frames, ends, totals=self._memory.line_totals())
+            self._release(self._intake.settle(ends))
+            self._release(self._intake.lose(InternalError()))  # nothing, unless a stage broke its contract
 
-    def _end_of(self, outcome: Tracks | Detections | Dropped | Failed) -> FrameResult:
+    async def _detected(self, frames: list[EncodedFrame | Frame]) -> list[Outcome[Detections]]:
+        """The batch, detected. A part that died is waited for, unless only the latest frame counts."""
+        decoded = [frame for frame in frames if isinstance(frame, Frame)]
+        encoded = [frame for frame in frames if isinstance(frame, EncodedFrame)]
+        is_waited_for = self.spec.video.mode is not FrameMode.LATEST_FRAME
+        async with asyncio.timeout(self._around.limits.batch_s), self._around.gate.passed(self.spec.priority):
+            while True:
+                try:
+                    if decoded:
+                        return await self._around.chain.detect_decoded(decoded)
+                    return await self._around.chain.detect(encoded)
+                except UnavailableError:
+                    if not is_waited_for:
+                        raise
+                await asyncio.sleep(_RETRY_S)
+
+    def _ends(self, outcomes: Sequence[Outcome[Detections]]) -> list[FrameResult]:
+        """One result for each; no await in here, so that tracks and ends are saved together."""
+        before = self._memory.snapshot()
+        try:
+            ends = [self._end_of(outcome) for outcome in outcomes if not isinstance(outcome, End)]
+        except Exception:
+            self._memory.restore(*before)
+            raise
+        for told, end in ends:
+            self._told.setdefault(end.seq, []).extend(told)
+        return [end for _, end in ends]
+
+    def _end_of(self, outcome: Detections | Dropped | Failed) -> tuple[list[Told], FrameResult]:
         if isinstance(outcome, Failed):
-            return failure(outcome.ref, outcome.error)
+            return [], failure(outcome.ref, outcome.error)
         total_s = time.monotonic() - self._begun_s.get(outcome.ref.seq, time.monotonic())
-        return result_of(outcome, spec=self._model, total_s=total_s)
+        if isinstance(outcome, Dropped):
+            return [], result_of(outcome, spec=self._around.model, total_s=total_s)
+        return self._memory.update(outcome, total_s=total_s)
 
-    def _publish(self, ends: list[FrameResult]) -> None:
+    def _release(self, ends: list[FrameResult]) -> None:
+        events: list[WireEvent] = []
         for end in ends:
             self._begun_s.pop(end.seq, None)
-            if len(self._history) == self._history.maxlen:
-                self._forgotten_seq = self._history[0].seq
-            self._history.append(end)
-            waiter = self._waiters.pop(end.seq, None)
-            if waiter is not None and not waiter.done():
-                waiter.set_result(end)
-        if ends:
-            self._notify()
+            events += [wire(event) for event in self._told.pop(end.seq, [])]
+            metadata = self._metadata.pop(end.seq, None)
+            events.append(wire(replace(end, metadata=metadata) if metadata else end))
+            self._released_seq = end.seq
+            if end.status == "result":
+                self._answered_s.append(time.monotonic())
+                self._age_s = None if end.captured_at is None else time.time() - end.captured_at.timestamp()
+        if events:
+            self.outlet.take(events)
 
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+
+def _spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """In a context of its own: it outlives the request that opens the stream (facts/ray-serve.md, finding 1)."""
+    return asyncio.create_task(work, context=contextvars.Context())
 
 
 def _typed(error: Exception) -> SightlineError:
-    """What a frame ends in when its batch did not come back."""
-    if isinstance(error, SightlineError):
-        return error
-    if isinstance(error, TimeoutError):
-        return UnavailableError("a part of the service did not answer in time")
-    LOG.error("a live stream's batch failed", exc_info=error)
-    return InternalError()
+    """What the frames of a lost batch end in."""
+    match error:
+        case SightlineError():
+            return error
+        case TimeoutError():
+            return UnavailableError("a part of the service did not answer in time")
+        case _:
+            LOG.error("a batch of a stream failed", exc_info=error)
+            return InternalError()

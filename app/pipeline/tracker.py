@@ -29,7 +29,7 @@ class Tracker:
         self._max_streams = max_streams
         self._idle_s = idle_s
         self._clock = clock
-        self._streams: OrderedDict[str, tuple[ByteTracker, float]] = OrderedDict()
+        self._trackers: OrderedDict[str, tuple[ByteTracker, float]] = OrderedDict()
 
     async def update(
         self, stream_id: str, frames: Sequence[Outcome[Detections]], *, epoch: int, is_new: bool
@@ -40,21 +40,21 @@ class Tracker:
         the tracks of that epoch are not here: another replica began it, or they were forgotten.
         """
         now_s = self._clock()
-        tracker, _ = self._streams.pop(stream_id, (None, 0.0))
+        tracker, _ = self._trackers.pop(stream_id, (None, 0.0))
         if is_new:
             tracker = self._admit(epoch, now_s=now_s)
         elif tracker is None or tracker.epoch != epoch:
             raise UnavailableError("the tracks of this stream are lost")
-        self._streams[stream_id] = (tracker, now_s)
+        self._trackers[stream_id] = (tracker, now_s)
         return [tracker.update(item) if isinstance(item, Detections) else item for item in frames]
 
     async def end(self, stream_id: str) -> None:
         """Forget the stream."""
-        self._streams.pop(stream_id, None)
+        self._trackers.pop(stream_id, None)
 
     def _admit(self, epoch: int, *, now_s: float) -> ByteTracker:
-        while self._streams and now_s - next(iter(self._streams.values()))[1] > self._idle_s:
-            self._streams.popitem(last=False)
-        if len(self._streams) >= self._max_streams:
+        while self._trackers and now_s - next(iter(self._trackers.values()))[1] > self._idle_s:
+            self._trackers.popitem(last=False)
+        if len(self._trackers) >= self._max_streams:
             raise OverloadedError("as many streams are tracked as this replica may hold")
         return ByteTracker(self._parameters, epoch=epoch)

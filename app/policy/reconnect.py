@@ -14,7 +14,8 @@ CAP_S: Final = 10.0
 DOUBLINGS: Final = 5
 """After so many the cap is reached (0.5 s * 2^5 = 16 s). The exponent stops here: 2.0 ** 1024 does not exist."""
 MAX_ANNOUNCED_S: Final = 60.0
-"""No server keeps a session waiting longer than this."""
+"""No server keeps a session waiting longer than this. One that says 0 and closes at once would be called without end,
+so that nobody is called more often than every `FAST_S`."""
 GOOD_FRAMES: Final = 30
 """So many frames on one connection and the attempts count from 0 again, under every policy. A connection that breaks
 sooner counts on, or a stream that connects and breaks at once would be retried without delay and without end."""
@@ -30,10 +31,14 @@ class Backoff(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconnectPolicy:
-    """`max_attempts` tries to connect again, counted until `GOOD_FRAMES` came over one connection; then it is over."""
+    """`max_attempts` tries to connect again, counted until `GOOD_FRAMES` came over one connection; then it is over.
+
+    None is without bound, and then the first connection is tried again too: a camera may be off when its stream is
+    opened, and come back after a night.
+    """
 
     backoff: Backoff
-    max_attempts: int
+    max_attempts: int | None = None
 
     @property
     def resets_sequence(self) -> bool:
@@ -42,21 +47,17 @@ class ReconnectPolicy:
 
 
 POLICIES: Final[Mapping[Backoff, ReconnectPolicy]] = MappingProxyType(
-    {
-        Backoff.FAST: ReconnectPolicy(backoff=Backoff.FAST, max_attempts=300),
-        Backoff.EXPONENTIAL: ReconnectPolicy(backoff=Backoff.EXPONENTIAL, max_attempts=12),
-        Backoff.SERVER: ReconnectPolicy(backoff=Backoff.SERVER, max_attempts=12),
-    }
+    {backoff: ReconnectPolicy(backoff=backoff) for backoff in Backoff}
 )
-"""The three of row 88. The waits of `fast` add up to 60 s, those of `exponential` to at most 85.5 s: a camera restarts
-within that. The row names no bound; these are ours."""
+"""The three of row 88, for cameras: without bound. The row says that attempts run out and names no number; who wants a
+bound (a file, a client's own upload) sets one."""
 
 
 def delay_s(policy: ReconnectPolicy, attempt: int, *, jitter: float, announced_s: float | None) -> float:
     """Seconds to wait before try number `attempt`, counted from 0.
 
     `jitter` is a random number in [0, 1); only the doubling rule uses it, for a delay that is uniform in (0, bound].
-    `announced_s` is what the server announced; only `server` uses it, bounded to 0..60 s, and takes the doubling rule
+    `announced_s` is what the server announced; only `server` uses it, bounded to 0.2..60 s, and takes the doubling rule
     when it is None or NaN. ValueError when `attempt` or `jitter` is out of range.
     """
     if attempt < 0 or not 0 <= jitter < 1:
@@ -64,6 +65,6 @@ def delay_s(policy: ReconnectPolicy, attempt: int, *, jitter: float, announced_s
     if policy.backoff is Backoff.FAST:
         return FAST_S
     if policy.backoff is Backoff.SERVER and announced_s is not None and not math.isnan(announced_s):
-        return min(max(announced_s, 0.0), MAX_ANNOUNCED_S)
+        return min(max(announced_s, FAST_S), MAX_ANNOUNCED_S)
     bound_s = min(FIRST_S * 2.0 ** min(attempt, DOUBLINGS), CAP_S)
     return bound_s * (1 - jitter)

@@ -3,11 +3,12 @@
 | state      | Start      | Connected | ConnectFailed      | FrameArrived | Lost               | Stopped |
 |------------|------------|-----------|--------------------|--------------|--------------------|---------|
 | IDLE       | CONNECTING | -         | -                  | -            | -                  | -       |
-| CONNECTING | -          | STREAMING | IDLE               | -            | -                  | IDLE    |
+| CONNECTING | -          | STREAMING | IDLE or CONNECTING | -            | -                  | IDLE    |
 | STREAMING  | -          | -         | -                  | STREAMING    | RECOVERING or IDLE | IDLE    |
 | RECOVERING | -          | STREAMING | RECOVERING or IDLE | -            | -                  | IDLE    |
 
 `-` is ignored: the session stays the same object and nothing is to be done. `or IDLE`: when the attempts are used up.
+`or CONNECTING`: under a policy without bound, which tries the first connection again as well.
 """
 
 from dataclasses import dataclass, replace
@@ -21,14 +22,14 @@ class SessionState(StrEnum):
     """Where a session stands."""
 
     IDLE = "idle"
-    CONNECTING = "connecting"  # the first connection since the start
+    CONNECTING = "connecting"  # no connection since the start; waiting for the next try, or in it
     STREAMING = "streaming"
     RECOVERING = "recovering"  # the connection was lost; waiting for the next try, or in it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One session. `attempt` counts the reconnects since the start, or since a connection brought `GOOD_FRAMES`.
+    """One session. `attempt` counts the tries since the first, or since a connection brought `GOOD_FRAMES`.
 
     `good_frames` came since the last connect. `last_error` is the code of the last failure since the start.
     `announced_s` is the reconnect interval in seconds that the server announced when it last connected.
@@ -140,10 +141,11 @@ def transition(
 def _after_failure(
     session: Session, code: str, *, policy: ReconnectPolicy, jitter: float
 ) -> tuple[Session, tuple[Effect, ...]]:
-    """Another try, or the end: when the first connection failed, or the attempts are used up."""
+    """Another try, or the end: when the attempts are used up, or a first connection failed where there is a bound."""
     failed = replace(session, last_error=code)
-    if session.state is SessionState.CONNECTING or session.attempt >= policy.max_attempts:
+    is_first = session.state is SessionState.CONNECTING
+    if policy.max_attempts is not None and (is_first or session.attempt >= policy.max_attempts):
         return replace(failed, state=SessionState.IDLE), (Close(), GiveUp(code=code))
     after_s = delay_s(policy, session.attempt, jitter=jitter, announced_s=session.announced_s)
-    recovering = replace(failed, state=SessionState.RECOVERING, attempt=session.attempt + 1)
-    return recovering, (Close(), Connect(after_s=after_s))
+    state = SessionState.CONNECTING if is_first else SessionState.RECOVERING
+    return replace(failed, state=state, attempt=session.attempt + 1), (Close(), Connect(after_s=after_s))

@@ -7,8 +7,11 @@ import pytest
 from app.api.application import ApiLimits, create_app
 from app.api.bodies import BodyLimits
 from app.pipeline.frame_path import FramePath
-from app.pipeline.live_stream import StreamLimits
+from app.pipeline.memory_store import MemoryStore
+from app.pipeline.streams import Streams
+from app.pipeline.surroundings import StreamLimits, Surroundings
 from app.policy.batching import BatchLimits
+from app.tracking.parameters import TrackerParameters
 from tests.builders import make_spec
 from tests.fakes import FakeChain
 
@@ -30,9 +33,17 @@ class Service:
             self.chain,
             spec=make_spec(),
             limits=BatchLimits(max_batch=8, max_in_flight=1, max_waiting=2),
-            streams=StreamLimits(history=self.history, max_streams=self.max_streams, batch_s=0.5),
         )
-        self.app = create_app(path, limits=limits)
+        self.streams = Streams(
+            Surroundings(
+                chain=self.chain,
+                store=MemoryStore(history=self.history),
+                model=make_spec(),
+                tracker=TrackerParameters(),
+                limits=StreamLimits(history=self.history, max_streams=self.max_streams, batch_s=0.5),
+            )
+        )
+        self.app = create_app(path, self.streams, limits=limits)
 
     def client(self) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)

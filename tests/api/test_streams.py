@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+import simplejpeg
 
 from app.core.errors import UnavailableError
 from app.core.frame import EncodedFrame
@@ -30,7 +32,8 @@ async def push(service: Service, stream_id: str, query: str = "", *, body: bytes
 async def events(service: Service, stream_id: str, query: str = "", **headers: str) -> list[dict[str, Any]]:
     response = await service.get(f"/v1/streams/{stream_id}/events{query}", headers=headers)
     assert response.status_code == 200
-    return [json.loads(line) for line in response.text.splitlines()]
+    found = [json.loads(line) for line in response.text.splitlines()]
+    return [event for event in found if event["schema"] != "sightline.v1.StreamState"]
 
 
 async def closing(service: Service, stream_id: str, *, after_s: float = 0.05) -> dict[str, Any]:
@@ -118,7 +121,8 @@ def test_server_sent_events_carry_ids_and_names(run: Run) -> None:
         await closing(service, stream_id)
         response = await reading
         assert response.headers["content-type"].startswith("text/event-stream")
-        first, last = response.text.strip().split("\n\n")
+        state, first, last = response.text.strip().split("\n\n")
+        assert "event: StreamState" in state
         assert first.startswith(f"id: {stream_id}:0:0\nevent: FrameResult\ndata: {{")
         assert "event: Summary" in last
 
@@ -181,18 +185,6 @@ def test_a_batch_lost_before_the_tracker_ends_in_its_error_and_the_epoch_goes_on
     run(scenario)
 
 
-def test_a_tracker_replaced_without_a_word_costs_a_batch_and_begins_an_epoch(run: Run) -> None:
-    async def scenario(service: Service) -> None:
-        stream_id = await opened(service)
-        await push(service, stream_id)
-        service.chain.tracked.clear()
-        ends = [(await push(service, stream_id)).json() for _ in range(3)]
-        assert [(end["status"], end["epoch"]) for end in ends] == [("error", 0), ("result", 1), ("result", 1)]
-        assert ends[0]["reason"] == "unavailable"
-
-    run(scenario)
-
-
 def test_a_part_that_hangs_costs_its_batch_after_a_while(run: Run) -> None:
     async def scenario(service: Service) -> None:
         stream_id = await opened(service)
@@ -214,7 +206,6 @@ def test_closing_ends_what_is_under_way(run: Run) -> None:
         assert account["errors"] == {"unavailable": 1}
         assert account["in_flight"] == 0
         assert (await pushing).json()["reason"] == "unavailable"
-        assert service.chain.closed == [stream_id]
         for response in (await push(service, stream_id), await service.get(f"/v1/streams/{stream_id}/events")):
             assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
@@ -231,7 +222,7 @@ def test_closing_ends_what_is_under_way(run: Run) -> None:
         (b'{"mode": "target_fps"}', 422),
         (b'{"fps": "NaN", "mode": "target_fps"}', 422),
         (b'{"label": "' + b"x" * 300 + b'"}', 422),
-        (b" " * 20_000, 413),
+        (b" " * 80_000, 413),
         (b"", 201),
     ],
 )
@@ -274,5 +265,108 @@ def test_more_streams_than_may_be_open_are_refused(run: Run) -> None:
             await opened(service)
         response = await service.post("/v1/streams")
         assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+
+    run(scenario)
+
+
+GATE = {"name": "gate", "start": [0.5, 0.0], "end": [0.5, 1.0]}
+YARD = {"name": "yard", "polygon": [[0, 0], [1, 0], [1, 1], [0, 1]]}
+
+
+def test_lines_and_zones_are_counted_and_told_before_their_frame(run: Run) -> None:
+    async def scenario(service: Service) -> None:
+        stream_id = await opened(service, lines=[GATE], zones=[YARD])
+        for tenth in (0, 3, 6, 9):
+            answer = await push(service, stream_id, f"?captured_at=2026-11-23T10:00:00.{tenth}Z")
+        assert answer.json()["zones"] == {"yard": {"count": 1, "entered": 1, "left": 0}}
+        reading = asyncio.create_task(events(service, stream_id, "?since=1"))
+        await closing(service, stream_id)
+        kinds = [(event["schema"].rsplit(".", 1)[-1], event.get("seq")) for event in await reading]
+        assert kinds == [("FrameResult", 2), ("ZoneEntered", 3), ("FrameResult", 3), ("Summary", None)]
+
+    run(scenario)
+
+
+def test_a_patch_changes_what_it_names_and_keeps_the_rest(run: Run) -> None:
+    async def scenario(service: Service) -> None:
+        stream_id = await opened(service, label="yard", zones=[YARD], priority=7)
+        for tenth in (0, 3, 6, 9):
+            await push(service, stream_id, f"?captured_at=2026-11-23T10:00:00.{tenth}Z")
+        async with service.client() as client:
+            changed = await client.patch(f"/v1/streams/{stream_id}", json={"lines": [GATE], "priority": None})
+        assert changed.status_code == 200
+        shown = (await service.get(f"/v1/streams/{stream_id}")).json()
+        assert shown == changed.json()
+        assert (shown["label"], shown["priority"], shown["lines"][0]["name"]) == ("yard", 5, "gate")
+        answer = await push(service, stream_id, "?captured_at=2026-11-23T10:00:01.1Z")
+        assert answer.json()["zones"]["yard"]["entered"] == 1  # the zone that stayed kept its count
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"source": "rtsp://camera/1"}, 409),
+        ({"speed": 1}, 422),
+        ({"mode": "target_fps"}, 422),
+        ({"lines": [{**GATE, "end": [0.5, 0.0]}]}, 422),
+        ({"lines": [GATE, GATE]}, 422),
+        ({"zones": [{**YARD, "polygon": [[0, 0], [1, 1], [1, 0], [0, 1]]}]}, 422),
+        ({"priority": 11}, 422),
+        ({"classes": ["dragon"]}, 422),
+        ([], 422),
+    ],
+)
+def test_a_wrong_patch_changes_nothing(run: Run, change: object, status: int) -> None:
+    async def scenario(service: Service) -> None:
+        stream_id = await opened(service, classes=["car"])
+        before = (await service.get(f"/v1/streams/{stream_id}")).json()
+        async with service.client() as client:
+            assert (await client.patch(f"/v1/streams/{stream_id}", json=change)).status_code == status
+        assert (await service.get(f"/v1/streams/{stream_id}")).json() == before
+        assert (await push(service, stream_id)).json()["status"] == "result"
+
+    run(scenario)
+
+
+def test_a_line_outside_of_the_picture_is_an_error_of_each_frame(run: Run) -> None:
+    async def scenario(service: Service) -> None:
+        far = {"name": "far", "start": [5000, 0], "end": [5000, 10], "space": "pixels"}
+        stream_id = await opened(service, lines=[far])
+        ends = [(await push(service, stream_id)).json() for _ in range(2)]
+        assert {(end["status"], end["reason"]) for end in ends} == {("error", "invalid_parameter")}
+
+    run(scenario)
+
+
+def test_the_preview_shows_the_newest_frame_with_everything_drawn(run: Run) -> None:
+    picture = np.full((72, 128, 3), 90, dtype=np.uint8)
+    jpeg = simplejpeg.encode_jpeg(picture, quality=50)
+
+    async def scenario(service: Service) -> None:
+        stream_id = await opened(service, label="yard", lines=[GATE], zones=[YARD])
+        looking = asyncio.create_task(service.streams.preview(stream_id, after_seq=-1, wait_s=5))
+        await asyncio.sleep(0)
+        await push(service, stream_id, body=jpeg)
+        seen = await looking
+        assert seen is not None
+        assert seen.seq == 0
+        drawn = simplejpeg.decode_jpeg(seen.jpeg)
+        assert drawn.shape == picture.shape
+        assert (np.abs(drawn.astype(int) - 90).max(axis=2) > 60).mean() > 0.01
+        assert await service.streams.preview(stream_id, after_seq=0, wait_s=0) is None
+
+    run(scenario)
+
+
+def test_the_preview_of_a_closed_stream_ends(run: Run) -> None:
+    async def scenario(service: Service) -> None:
+        stream_id = await opened(service)
+        looking = asyncio.create_task(service.get(f"/v1/streams/{stream_id}/preview"))
+        await closing(service, stream_id)
+        await push(service, stream_id)
+        response = await asyncio.wait_for(looking, 15)
+        assert response.headers["content-type"] == "multipart/x-mixed-replace; boundary=sightline-frame"
 
     run(scenario)

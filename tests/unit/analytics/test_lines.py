@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.analytics import lines
 from app.analytics.counting import StreamCounter
-from app.analytics.events import Direction
+from app.core.result import Direction
 from app.analytics.geometry import Segment
 from app.analytics.lines import Line
 from app.core.errors import InvalidParameterError

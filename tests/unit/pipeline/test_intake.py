@@ -13,6 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from app.core.errors import UnavailableError
 from app.core.frame import EncodedFrame, FrameRef
+from app.core.ledger import Ledger
+from app.core.outcome import DropReason
 from app.core.result import FrameResult, Status, Summary
 from app.core.video import FrameMode
 from app.pipeline.intake import StreamIntake
@@ -84,19 +86,31 @@ def test_a_frame_sent_again_is_not_captured_twice() -> None:
     assert (door.summary().captured, door.last_seq) == (1, 7)
 
 
-def test_an_owner_of_an_earlier_epoch_changes_nothing() -> None:
+def test_an_end_of_another_epoch_changes_nothing() -> None:
     door = intake()
     door.offer(frame(0))
-    door.offer(frame(1))
-    door.offer(frame(2))
-    old = door.take()
-    assert ends(door.begin_epoch(GONE)) == [(0, "unavailable"), (1, "unavailable")]
-    (new,) = door.take()
-    assert (new.ref.seq, new.ref.epoch) == (2, 1)
-    assert door.settle([answer(taken) for taken in old]) == []
-    assert door.settle([replace(answer(new), epoch=0)]) == []
-    assert door.fenced == 3
-    assert [end.epoch for end in door.settle([answer(new)])] == [1]
+    (taken,) = door.take()
+    assert door.settle([replace(answer(taken), epoch=1)]) == []
+    assert door.fenced == 1
+    assert ends(door.settle([answer(taken)])) == [(0, "result")]
+
+
+def test_a_frame_lost_on_its_way_is_captured_and_ends_as_dropped() -> None:
+    door = intake()
+    assert ends(door.offer(frame(0), dropped=DropReason.OVERLOADED)) == [(0, "overloaded")]
+    assert door.summary().dropped == {"overloaded": 1}
+    assert door.take() == []
+
+
+def test_an_account_goes_on_where_an_earlier_one_stood() -> None:
+    ledger = Ledger(answered=3, dropped={"sampled": 2}, errors={"undecodable": 1})
+    door = StreamIntake(
+        "s", mode=FrameMode.EVERY_FRAME, fps=None, depth=3, max_taken=2, ledger=ledger, last_seq=9, epoch=4
+    )
+    assert door.offer(frame(9)) == []
+    door.offer(frame(10))
+    (taken,) = door.take()
+    assert (taken.ref.epoch, door.summary().captured, door.summary().in_flight) == (4, 7, 1)
 
 
 @dataclass
@@ -152,10 +166,10 @@ class World:
             done = answer(self.working.pop(index % len(self.working)))
             self.checker.note(self.door.settle([done] * times))
 
-    def kill(self, *, is_restored: bool) -> None:
+    def kill(self) -> None:
         self.ghosts += self.working
         self.working = []
-        self.checker.note(self.door.lose(GONE) if is_restored else self.door.begin_epoch(GONE))
+        self.checker.note(self.door.lose(GONE))
 
     def haunt(self, *, index: int) -> None:
         if self.ghosts:
@@ -172,7 +186,7 @@ class World:
             case 3:
                 self.finish(index=chance.randrange(9), times=chance.choice((1, 1, 2)))
             case 4:
-                self.kill(is_restored=chance.random() < 0.5)
+                self.kill()
             case _:
                 self.haunt(index=chance.randrange(99))
         self.checker.balance(self.door.summary())
@@ -217,14 +231,7 @@ class Swaps(StreamIntake):
         return super()._release()[::-1]
 
 
-class Unfenced(StreamIntake):
-    def settle(self, ends: Iterable[FrameResult]) -> list[FrameResult]:
-        return super().settle([replace(end, epoch=self.epoch) for end in ends]) + [
-            end for end in ends if end.epoch != self.epoch
-        ]
-
-
-@pytest.mark.parametrize("fault", [Loses, Doubles, Swaps, Unfenced])
+@pytest.mark.parametrize("fault", [Loses, Doubles, Swaps])
 def test_a_planted_fault_is_caught(fault: type[StreamIntake]) -> None:
     with pytest.raises(AssertionError):
         live(FrameMode.EVERY_FRAME, events=20_000, kind=fault)
@@ -256,9 +263,9 @@ class AnyOrder(RuleBasedStateMachine):
     def finish(self, index: int, times: int) -> None:
         self.world.finish(index=index, times=times)
 
-    @rule(is_restored=st.booleans())
-    def kill(self, is_restored: bool) -> None:  # noqa: FBT001  hypothesis passes it by name
-        self.world.kill(is_restored=is_restored)
+    @rule()
+    def kill(self) -> None:
+        self.world.kill()
 
     @precondition(lambda self: self.world.ghosts)
     @rule(index=st.integers(0, 99))

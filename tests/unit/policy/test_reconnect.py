@@ -13,9 +13,9 @@ JITTERS = st.floats(0, 1, exclude_max=True)
 BOUNDS_S = [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
 
 
-def test_every_rule_has_a_policy_with_a_bound_and_only_fast_resets_the_sequence() -> None:
+def test_every_rule_has_a_policy_without_bound_and_only_fast_resets_the_sequence() -> None:
     assert {backoff: policy.backoff for backoff, policy in POLICIES.items()} == {b: b for b in Backoff}
-    assert all(policy.max_attempts > 0 for policy in POLICIES.values())
+    assert {policy.max_attempts for policy in POLICIES.values()} == {None}
     assert [backoff for backoff, policy in POLICIES.items() if policy.resets_sequence] == [Backoff.FAST]
 
 
@@ -49,7 +49,7 @@ def test_the_check_finds_a_delay_without_jitter_with_half_of_it_and_of_zero(plan
 
 
 @pytest.mark.parametrize(
-    ("announced_s", "waited_s"), [(0.0, 0.0), (3.5, 3.5), (60.0, 60.0), (61.0, 60.0), (math.inf, 60.0), (-1.0, 0.0)]
+    ("announced_s", "waited_s"), [(0.0, 0.2), (3.5, 3.5), (60.0, 60.0), (61.0, 60.0), (math.inf, 60.0), (-1.0, 0.2)]
 )
 def test_the_server_is_obeyed_within_bounds(announced_s: float, waited_s: float) -> None:
     assert delay_s(SERVER, 7, jitter=0.5, announced_s=announced_s) == waited_s

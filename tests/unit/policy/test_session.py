@@ -210,3 +210,20 @@ def test_the_walk_finds_a_planted_fault(planted: Step) -> None:
     check_walk(step, LONG)
     with pytest.raises(AssertionError):
         check_walk(planted, LONG)
+
+
+CAMERA = POLICIES[Backoff.EXPONENTIAL]
+
+
+def test_without_a_bound_the_first_connection_is_tried_again_too() -> None:
+    session, effects = after([Start(), *[ConnectFailed(code="refused")] * 3], policy=CAMERA)
+    assert session == Session(state=CONNECTING, attempt=3, last_error="refused")
+    assert effects == (Close(), Connect(after_s=2.0))
+    assert after([Start(), ConnectFailed(code="refused"), Connected()], policy=CAMERA)[0].state is STREAMING
+
+
+def test_without_a_bound_a_camera_that_comes_back_after_a_night_is_found() -> None:
+    night: list[Event] = [Start(), Connected(), Lost(code="reset"), *[ConnectFailed(code="refused")] * 10_000]
+    session, effects = after(night, policy=CAMERA)
+    assert session.state is RECOVERING
+    assert effects == (Close(), Connect(after_s=10.0))

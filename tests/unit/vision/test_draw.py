@@ -72,3 +72,14 @@ def test_the_example_is_always_the_same_picture() -> None:
 
 def test_the_example_is_also_a_jpeg() -> None:
     assert example_jpeg(width_px=64, height_px=48).startswith(b"\xff\xd8\xff")
+
+
+@pytest.mark.parametrize("edge", [float("nan"), float("inf")])
+def test_a_box_that_is_not_finite_is_left_out(edge: float) -> None:
+    before, after = draw(np.array([[10, 10, edge, 90]], np.float32))
+    np.testing.assert_array_equal(before, after)
+
+
+def test_a_box_far_larger_than_the_picture_is_drawn() -> None:
+    before, after = draw(np.array([[20, -1e12, 1e12, 1e12]], np.float32))
+    assert (before != after).any()

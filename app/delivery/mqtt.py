@@ -1,0 +1,83 @@
+"""Events as MQTT 5 messages of QoS 1: an event has arrived when the broker has said so and named no fault."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from app.core.errors import SightlineError
+from app.delivery.carrier import Parcel, Receipt, Refused, Unreachable
+from app.delivery.mqtt_session import MqttSession, SessionLostError
+from app.delivery.outbox_rows import DeadReason
+from app.delivery.parameters import MqttBroker
+
+LOG = logging.getLogger("sightline")
+
+_FIRST_FAULT: Final = 0x80
+_PACKET_ID_IN_USE: Final = 0x91
+_PACKET_TOO_LARGE: Final = 0x95
+_QUOTA_EXCEEDED: Final = 0x97
+"""Source of the four: MQTT 5.0, 2.4, reason codes."""
+
+
+class MqttCarrier:
+    """One connection to a broker, made when there is something to deliver and made anew when it was lost.
+
+    An event is refused when the broker acknowledges it with a fault (not authorised, not a topic, too large). A full
+    quota, a lost connection and `timeout_s` without a word mean that the broker is not reachable.
+    """
+
+    def __init__(self, broker: MqttBroker, *, timeout_s: float) -> None:
+        self._broker = broker
+        self._timeout_s = timeout_s
+        self._session: MqttSession | None = None
+        self._connecting = asyncio.Lock()
+
+    async def deliver(self, parcel: Parcel) -> Receipt:
+        """Publish the events in their order, as many at once as the broker allows."""
+        try:
+            session = await self._connected()
+        except (OSError, ValueError, SightlineError) as error:
+            LOG.info("an MQTT broker is not reachable: %s", type(error).__name__)
+            return Receipt(taken=0, failure=Unreachable())
+        answers: list[asyncio.Future[int]] = []
+        try:
+            async with asyncio.timeout(self._timeout_s) as patience:
+                for event in parcel.events:
+                    answers.append(await session.publish(parcel.address, event))
+                    patience.reschedule(asyncio.get_running_loop().time() + self._timeout_s)
+                await asyncio.wait(answers)
+        except (TimeoutError, SessionLostError):
+            await session.close()
+        return _receipt(answers, events=len(parcel.events))
+
+    async def _connected(self) -> MqttSession:
+        async with self._connecting:
+            if self._session is None or self._session.is_lost:
+                self._session = None
+                self._session = await MqttSession.opened(self._broker, timeout_s=self._timeout_s)
+            return self._session
+
+    async def close(self) -> None:
+        """Say goodbye to the broker."""
+        if self._session is not None:
+            await self._session.close()
+
+
+def _receipt(answers: Sequence[asyncio.Future[int]], *, events: int) -> Receipt:
+    """What the answers to a parcel's first events mean for all of it."""
+    for taken, answer in enumerate(answers):
+        if not answer.done() or answer.cancelled():
+            return Receipt(taken=taken, failure=Unreachable())
+        if isinstance(lost := answer.exception(), SessionLostError):
+            # A broker may end the connection over a message that is too large; it does not say which.
+            if lost.reason == _PACKET_TOO_LARGE:
+                return Receipt(taken=taken, failure=Refused(reason=DeadReason.TOO_LARGE, among=events - taken))
+            return Receipt(taken=taken, failure=Unreachable())
+        code = answer.result()
+        if code in (_QUOTA_EXCEEDED, _PACKET_ID_IN_USE):
+            return Receipt(taken=taken, failure=Unreachable())
+        if code >= _FIRST_FAULT:
+            reason = DeadReason.TOO_LARGE if code == _PACKET_TOO_LARGE else DeadReason.REFUSED
+            return Receipt(taken=taken, failure=Refused(reason=reason))
+    return Receipt(taken=len(answers), failure=None if len(answers) == events else Unreachable())

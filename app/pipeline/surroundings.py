@@ -1,0 +1,54 @@
+"""What the live streams of one owner have in common: their limits, and the parts of the service that they use."""
+
+from dataclasses import dataclass, field
+
+from app.core.model import ModelSpec
+from app.delivery.deliveries import Deliveries
+from app.media.limits import DEFAULT_LIMITS, DecodeLimits
+from app.media.pull.parameters import PullParameters
+from app.pipeline.chain import DetectChain
+from app.pipeline.priority_gate import PriorityGate
+from app.pipeline.stream_store import StreamStore
+from app.tracking.parameters import TrackerParameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamLimits:
+    """`depth` frames of one stream may wait (`latest_depth` with latest_frame) and `batch` be worked on.
+
+    A batch that takes longer than `batch_s` seconds to detect ends in an error, whatever becomes of it. The last
+    `history` events can be read again. `detecting` batches of all streams are detected at once. At most `max_streams`
+    are open; one that is pushed and gets no frame for `idle_s` seconds is closed.
+    """
+
+    depth: int = 16
+    latest_depth: int = 3
+    batch: int = 8
+    batch_s: float = 30.0
+    history: int = 1024
+    detecting: int = 4
+    max_streams: int = 256
+    idle_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        counts = (self.depth, self.latest_depth, self.batch, self.history, self.detecting, self.max_streams)
+        if min(counts) < 1 or not (self.batch_s > 0 and self.idle_s > 0):
+            raise ValueError("the limits of streams must be above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What all streams of one owner share."""
+
+    chain: DetectChain
+    store: StreamStore
+    model: ModelSpec
+    tracker: TrackerParameters
+    limits: StreamLimits
+    pull: PullParameters = field(default_factory=PullParameters)
+    decoding: DecodeLimits = DEFAULT_LIMITS
+    deliveries: Deliveries | None = None
+    gate: PriorityGate = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gate", PriorityGate(self.limits.detecting))
