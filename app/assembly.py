@@ -51,6 +51,7 @@ def surroundings(settings: Settings, chain: DetectChain, spec: ModelSpec, *, sto
         limits=settings.streams,
         pull=settings.pull,
         decoding=settings.decoder.limits,
+        delivery=settings.delivery,
     )
 
 

@@ -5,6 +5,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, with_config
 
+from app.delivery.parameters import DeliveryParameters, KafkaCluster, MqttBroker, WebhookParameters
+from app.delivery.retry import RetryPolicy
 from app.media.fetch_guard import FetchParameters
 from app.media.limits import DecodeLimits
 from app.media.pull.parameters import PullParameters
@@ -22,7 +24,15 @@ _STRICT = ConfigDict(extra="forbid")
 for _knobs in (DecodeLimits, DecoderParameters, BatchLimits, TrackerParameters, Thresholds, Clahe, Grey, MaxSide, When):
     with_config(_STRICT)(_knobs)
 with_config(_STRICT)(FetchParameters)
-for _more in (StreamLimits, PullParameters):
+for _more in (
+    StreamLimits,
+    PullParameters,
+    DeliveryParameters,
+    KafkaCluster,
+    MqttBroker,
+    WebhookParameters,
+    RetryPolicy,
+):
     with_config(_STRICT)(_more)
 
 
@@ -79,3 +89,4 @@ class Settings(BaseModel):
     video_batches: Annotated[int, Field(ge=1, le=64)] = 3
     streams: StreamLimits = StreamLimits()
     pull: PullParameters = PullParameters()
+    delivery: DeliveryParameters = DeliveryParameters()

@@ -53,9 +53,12 @@ class ClusterRecords:
             delete(_key(stream_id, other), namespace=self._namespace)
         return is_next
 
-    def rewrite(self, stream_id: str, term: Term) -> None:
-        """Replace the record of a term; only its owner may."""
-        put(_key(stream_id, term.term), _text(term), namespace=self._namespace)
+    def rewrite(self, stream_id: str, term: Term) -> bool:
+        """Replace the record of the newest term; False, and no change, when it is not the newest any more."""
+        is_newest = self._terms(stream_id)[-1:] == [term.term]
+        if is_newest:
+            put(_key(stream_id, term.term), _text(term), namespace=self._namespace)
+        return is_newest
 
     def newest(self, stream_id: str) -> Term | None:
         """The newest term of the stream; None when there is no such stream."""
@@ -72,9 +75,12 @@ class ClusterRecords:
         found = {name: term for name in names if (term := self.newest(name)) is not None}
         return dict(sorted(found.items(), key=lambda item: (item[1].opened_ns, item[0])))
 
-    def remove(self, stream_id: str) -> None:
-        """Forget the stream."""
-        delete(_key(stream_id), del_by_prefix=True, namespace=self._namespace)
+    def remove(self, stream_id: str, *, term: int) -> bool:
+        """Forget the stream; False, and no change, when that term is not the newest any more."""
+        is_newest = self._terms(stream_id)[-1:] == [term]
+        if is_newest:
+            delete(_key(stream_id), del_by_prefix=True, namespace=self._namespace)
+        return is_newest
 
     def secret(self) -> bytes:
         """32 random bytes, made by whoever asks first."""

@@ -11,8 +11,10 @@ from app.api.bodies import BodyLimits
 from app.core.model import ModelSpec
 from app.pipeline.chain import Chain
 from app.pipeline.stream_host import StreamHost
+from app.pipeline.streams import Streams
 from app.settings import Settings
 from deployments.chain import ServeChain
+from deployments.keeper import Keeper
 from deployments.stream_store import RayStreamStore
 from deployments.streams import ServeStreams
 from engines.opening import open_engine
@@ -25,12 +27,14 @@ class Ingress:
         self._settings = settings
         self._spec = spec
         store = RayStreamStore(history=settings.streams.history)
+        self._owner: Streams | None = None
         if stages:
             self._chain: Chain = ServeChain(**stages)
             self._host: StreamHost = ServeStreams(stages["tracker"], store)
         else:
             self._chain = self._colocated()
-            self._host = assembly.streams(settings, self._chain, spec, store=store)
+            self._host = self._owner = assembly.streams(settings, self._chain, spec, store=store)
+        self._keeper = Keeper(self._host, store)
 
     def _colocated(self) -> Chain:
         model = self._settings.model
@@ -58,3 +62,9 @@ class Ingress:
         gc.collect()
         gc.freeze()  # what is here now stays: no collection walks through it again
         return app
+
+    async def check_health(self) -> None:
+        """Asked every few seconds from the start on: streams that lost their owner get one, here or elsewhere."""
+        self._keeper.begin()
+        if self._owner is not None:
+            await self._owner.begin()

@@ -128,7 +128,8 @@ class StreamBook:
         """Forget the stream; MovedError under another term."""
         async with self._recording:
             self._owned(stream_id, term=term)
-            await asyncio.to_thread(self.records.remove, stream_id)
+            if not await asyncio.to_thread(self.records.remove, stream_id, term=term):
+                raise MovedError
             del self._streams[stream_id]
 
     async def streams(self) -> dict[str, str]:
@@ -143,7 +144,8 @@ class StreamBook:
         async with self._recording:
             kept = self._owned(stream_id, term=term)
             newest = replace(kept.newest, **changes)
-            await asyncio.to_thread(self.records.rewrite, stream_id, newest)
+            if not await asyncio.to_thread(self.records.rewrite, stream_id, newest):
+                raise MovedError
             kept.newest = newest
             return kept
 

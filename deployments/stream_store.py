@@ -65,7 +65,11 @@ class RayStreamStore:
             raise MovedError
         plain = {field.name: getattr(state, field.name) for field in fields(state)}
         rows = tuple((event.event_id, event.kind, event.seq, event.body) for event in events)
-        await self._ask(lambda book: book.save.remote(stream_id, term=term, state=plain, events=rows, position=end))
+        try:
+            await self._ask(lambda book: book.save.remote(stream_id, term=term, state=plain, events=rows, position=end))
+        except MovedError:
+            del self._ends[stream_id]
+            raise
         self._ends[stream_id] = term, end + len(rows)
 
     async def respecify(self, stream_id: str, *, term: int, spec: StreamSpec) -> None:

@@ -20,8 +20,6 @@ T = TypeVar("T")
 _PATIENCE_S = 30.0
 """How long a call waits for an owner; a killed replica is replaced within 5 to 15 seconds."""
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.05, 0.5
-_ROUND_S = 2.0
-_ALL_EVERY = 15
 
 
 class ServeStreams:
@@ -34,11 +32,9 @@ class ServeStreams:
     def __init__(self, tracker: DeploymentHandle[Any], store: StreamStore) -> None:
         self._tracker = tracker
         self._store = store
-        self._keeping: asyncio.Task[None] | None = None
 
     async def open(self, spec: StreamSpec) -> StreamStatus:
         """A new stream; OverloadedError when as many are open as may be."""
-        self.keep()
         stream_id = new_stream_id()
         return await self._ask(stream_id, lambda owner: owner.open.remote(spec, stream_id=stream_id))
 
@@ -93,24 +89,6 @@ class ServeStreams:
         return await self._ask(
             stream_id, lambda owner: owner.preview.remote(stream_id, after_seq=after_seq, wait_s=wait_s)
         )
-
-    def keep(self) -> None:
-        """See to it from now on that every stream of the store has an owner, whoever asks for it or not."""
-        if self._keeping is None:
-            self._keeping = asyncio.create_task(self._keep())
-
-    async def _keep(self) -> None:
-        """Pulled streams are looked after every round: nobody else would notice that their owner is gone."""
-        rounds = 0
-        while True:
-            await asyncio.sleep(_ROUND_S)
-            rounds += 1
-            try:
-                specs = await self._store.streams()
-                names = [name for name, spec in specs.items() if spec.source is not None or rounds % _ALL_EVERY == 0]
-                await asyncio.gather(*map(self.show, names), return_exceptions=True)
-            except UnavailableError:
-                continue
 
     async def _ask(
         self,

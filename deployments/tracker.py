@@ -20,3 +20,7 @@ class Tracker(TrackerStage, Streams):
         TrackerStage.__init__(self, settings.tracker)
         store = RayStreamStore(history=settings.streams.history)
         Streams.__init__(self, assembly.surroundings(settings, ServeDetection(**stages), spec, store=store))
+
+    async def check_health(self) -> None:
+        """Asked every few seconds from the start on: what an earlier process left for the sinks is delivered."""
+        await self.begin()

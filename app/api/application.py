@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
-from app.api import detections, live_preview, preview, problems, streams, videos
+from app.api import detections, live_preview, moments, preview, problems, streams, videos
 from app.api.bodies import BodyBudget, BodyLimits
 from app.api.contract import schemas
 from app.api.sources import Sources
@@ -86,6 +86,7 @@ def create_app(
     app.include_router(preview.router(sources, budget=budget, decoding=limits.decoding))
     app.include_router(streams.router(host, labels=path.spec.labels, budget=budget, sources=sources))
     app.include_router(live_preview.router(host))
+    app.include_router(moments.router(host))
     app.include_router(videos.router(path, max_bytes=limits.max_video_bytes))
     _add_health(app, path, ready_s=limits.ready_s)
 

@@ -56,7 +56,8 @@ class StreamSender:
         self._waiting: deque[int] = deque()
         self._is_open = False
         self._is_stopped = False
-        self._offered = -1  # the newest that is at the owner, as far as we know
+        self._offering = -1  # the newest of the last batch
+        self._offered = -1  # the newest that the owner has taken, as far as we know
         self._newest = -1
         self._taken = -1
         self._told = -1
@@ -83,7 +84,7 @@ class StreamSender:
 
     @property
     def awaited(self) -> int | None:
-        """The newest frame that was offered and has no end yet."""
+        """The newest frame that the owner has taken and not ended yet."""
         oldest = next(iter(self._held), None)
         return None if oldest is None or oldest > self._offered else self._offered
 
@@ -126,18 +127,19 @@ class StreamSender:
             if offers and n_bytes > self._limits.batch_bytes:
                 break
             offers.append(replace(offer, seq=seq))
-            self._offered = seq
+            self._offering = seq
             self._waiting.popleft()
         return offers
+
+    def accepted(self, *, window: int) -> None:
+        """The owner has taken the last batch; from now on `window` frames may be open."""
+        self._offered = self._offering
+        self._window = window
 
     def offer_again(self) -> None:
         """The owner is another one: what has no end yet is to be offered once more, from the oldest on."""
         self._waiting = deque(self._held)
         self._offered = -1
-
-    def resize(self, window: int) -> None:
-        """From now on so many frames may be open."""
-        self._window = window
 
     def settle(self, seq: int) -> None:
         """The end of frame `seq` was told: ends come in order, so that every frame before has its own too."""

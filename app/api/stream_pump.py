@@ -208,7 +208,7 @@ class StreamPump:
             while offers := self.sender.batch():
                 try:
                     offered = await self._ports.host.offer(self._stream_id, offers)
-                    self.sender.resize(offered.window)
+                    self.sender.accepted(window=offered.window)
                 except UnavailableError as error:
                     self.sender.offer_again()
                     await _pause(error)

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from app.core import errors
-from app.core.errors import OverloadedError, SightlineError, UnavailableError
+from app.core.errors import InternalError, OverloadedError, SightlineError, UnavailableError
 
 
 class UnreachableError(SightlineError):
@@ -32,6 +32,8 @@ _BY_CODE = {
 }
 _BY_STATUS = {int(kind.status): kind for kind in reversed(_BY_CODE.values())} | {
     HTTPStatus.TOO_MANY_REQUESTS: OverloadedError,
+    HTTPStatus.INTERNAL_SERVER_ERROR: InternalError,
+    HTTPStatus.BAD_GATEWAY: UnavailableError,
     HTTPStatus.SERVICE_UNAVAILABLE: UnavailableError,
 }
 

@@ -54,7 +54,7 @@ def told(text: str | bytes) -> Told | None:
     """
     try:
         document = json.loads(text)
-        kind = _KINDS.get(document["schema"])
+        kind = _KINDS.get(_of((str,), document["schema"]))
     except (ValueError, TypeError, KeyError, RecursionError):
         raise AnswerError("the message is no event") from None
     if kind is None:
@@ -67,7 +67,7 @@ def read(kind: type[T], document: object) -> T:
     """The value of that dataclass whose JSON is `document`; AnswerError when a field is missing or of another type."""
     try:
         value: T = _part(cast("Any", kind))(document)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
         raise AnswerError(f"not a {kind.__name__}: {error}") from None
     return value
 
@@ -103,11 +103,12 @@ def _reader(hint: Any) -> _Reader:
 
 def _single(kind: Any) -> _Reader:
     if is_dataclass(kind):
-        return _part(kind)
+        return _part(cast("Any", kind))
     if kind is datetime:
         return datetime.fromisoformat
     if issubclass(kind, Enum):
-        return _words(kind)
+        words: _Reader = kind
+        return words
     accepted = (int, float) if kind is float else (kind,)
     return lambda value: kind(_of(accepted, value))
 
@@ -126,10 +127,6 @@ def _list(item: _Reader) -> _Reader:
 
 def _entries(item: _Reader) -> _Reader:
     return lambda value: {key: item(entry) for key, entry in value.items()}
-
-
-def _words(kind: type[Enum]) -> _Reader:
-    return lambda value: kind(value)
 
 
 def _of(kinds: tuple[type, ...], value: Any) -> Any:

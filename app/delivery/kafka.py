@@ -104,10 +104,13 @@ class _Producing:
 
     def _heard(self, end: asyncio.Future[KafkaError | None]) -> Callable[[KafkaError | None, Message], None]:
         def heard(fault: KafkaError | None, _: Message) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has gone
-                self._loop.call_soon_threadsafe(self._settle, end, fault)
+            self._on_loop(lambda: self._settle(end, fault))
 
         return heard
+
+    def _on_loop(self, callback: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has gone
+            self._loop.call_soon_threadsafe(callback)
 
     def _settle(self, end: asyncio.Future[KafkaError | None], fault: KafkaError | None) -> None:
         self._open.discard(end)
@@ -117,16 +120,23 @@ class _Producing:
 
     def _poll(self) -> None:
         while not self._is_closed:
-            self._producer.poll(_POLL_S)
-        self._producer.purge()
-        self._producer.flush(_GOODBYE_S)
+            try:
+                self._producer.poll(_POLL_S)
+            except KafkaException:  # a fault that the producer does not get over; its messages' ends still come
+                self.is_broken = True
+        with contextlib.suppress(KafkaException):
+            self._producer.purge()
+            self._producer.flush(_GOODBYE_S)
+        self._on_loop(self._settle_rest)
+
+    def _settle_rest(self) -> None:
+        for end in list(self._open):
+            self._settle(end, KafkaError(KafkaError._DESTROY))  # noqa: SLF001 - librdkafka's own codes
 
     async def close(self) -> None:
         """Give up what has no answer yet."""
         self._is_closed = True
         await asyncio.to_thread(self._thread.join)
-        for end in list(self._open):
-            self._settle(end, KafkaError(KafkaError._DESTROY))  # noqa: SLF001 - librdkafka's own codes
 
 
 def _fault(error: BufferError | KafkaException) -> KafkaError:

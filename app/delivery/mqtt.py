@@ -17,7 +17,9 @@ _FIRST_FAULT: Final = 0x80
 _PACKET_ID_IN_USE: Final = 0x91
 _PACKET_TOO_LARGE: Final = 0x95
 _QUOTA_EXCEEDED: Final = 0x97
-"""Source of the four: MQTT 5.0, 2.4, reason codes."""
+_MESSAGE_FAULTS: Final = frozenset({0x81, 0x82, 0x83, 0x87, 0x90, 0x93, 0x94, _PACKET_TOO_LARGE, 0x99, 0x9A, 0x9B})
+"""Reasons to end a connection that lie in what was sent, and not in the broker or the network. Source: same."""
+_GOOD_PARCELS: Final = 20
 
 
 class MqttCarrier:
@@ -25,6 +27,9 @@ class MqttCarrier:
 
     An event is refused when the broker acknowledges it with a fault (not authorised, not a topic, too large). A full
     quota, a lost connection and `timeout_s` without a word mean that the broker is not reachable.
+
+    Some brokers end the connection over one message, and every stream's with it. From then on parcels go one at a time,
+    so that the one it is about is found; after some good parcels in a row they go side by side again.
     """
 
     def __init__(self, broker: MqttBroker, *, timeout_s: float) -> None:
@@ -32,9 +37,19 @@ class MqttCarrier:
         self._timeout_s = timeout_s
         self._session: MqttSession | None = None
         self._connecting = asyncio.Lock()
+        self._alone = asyncio.Lock()
+        self._careful_parcels = 0
 
     async def deliver(self, parcel: Parcel) -> Receipt:
         """Publish the events in their order, as many at once as the broker allows."""
+        if not self._careful_parcels:
+            return await self._deliver(parcel, is_alone=False)
+        async with self._alone:
+            receipt = await self._deliver(parcel, is_alone=True)
+            self._careful_parcels -= receipt.failure is None and self._careful_parcels > 0
+            return receipt
+
+    async def _deliver(self, parcel: Parcel, *, is_alone: bool) -> Receipt:
         try:
             session = await self._connected()
         except (OSError, ValueError, SightlineError) as error:
@@ -49,7 +64,9 @@ class MqttCarrier:
                 await asyncio.wait(answers)
         except (TimeoutError, SessionLostError):
             await session.close()
-        return _receipt(answers, events=len(parcel.events))
+        if session.lost_by in _MESSAGE_FAULTS:
+            self._careful_parcels = _GOOD_PARCELS
+        return _receipt(answers, events=len(parcel.events), lost_by=session.lost_by if is_alone else 0)
 
     async def _connected(self) -> MqttSession:
         async with self._connecting:
@@ -64,20 +81,22 @@ class MqttCarrier:
             await self._session.close()
 
 
-def _receipt(answers: Sequence[asyncio.Future[int]], *, events: int) -> Receipt:
-    """What the answers to a parcel's first events mean for all of it."""
+def _receipt(answers: Sequence[asyncio.Future[int]], *, events: int, lost_by: int) -> Receipt:
+    """What the answers to a parcel's first events mean for all of it; `lost_by` why the broker ended the connection."""
     for taken, answer in enumerate(answers):
         if not answer.done() or answer.cancelled():
             return Receipt(taken=taken, failure=Unreachable())
-        if isinstance(lost := answer.exception(), SessionLostError):
-            # A broker may end the connection over a message that is too large; it does not say which.
-            if lost.reason == _PACKET_TOO_LARGE:
-                return Receipt(taken=taken, failure=Refused(reason=DeadReason.TOO_LARGE, among=events - taken))
+        if answer.exception() is not None:
+            if lost_by in _MESSAGE_FAULTS:  # over one of these; the broker does not say which
+                return Receipt(taken=taken, failure=Refused(reason=_reason(lost_by), among=events - taken))
             return Receipt(taken=taken, failure=Unreachable())
         code = answer.result()
         if code in (_QUOTA_EXCEEDED, _PACKET_ID_IN_USE):
             return Receipt(taken=taken, failure=Unreachable())
         if code >= _FIRST_FAULT:
-            reason = DeadReason.TOO_LARGE if code == _PACKET_TOO_LARGE else DeadReason.REFUSED
-            return Receipt(taken=taken, failure=Refused(reason=reason))
+            return Receipt(taken=taken, failure=Refused(reason=_reason(code)))
     return Receipt(taken=len(answers), failure=None if len(answers) == events else Unreachable())
+
+
+def _reason(code: int) -> DeadReason:
+    return DeadReason.TOO_LARGE if code == _PACKET_TOO_LARGE else DeadReason.REFUSED

@@ -74,6 +74,11 @@ class MqttSession:
         """Whether nothing can be published any more."""
         return self._lost is not None
 
+    @property
+    def lost_by(self) -> int:
+        """The reason that the broker gave for ending the connection; 0 while it is up, and where it gave none."""
+        return self._lost.reason if self._lost is not None else 0
+
     async def publish(self, topic: str, event: WireEvent) -> asyncio.Future[int]:
         """Send an event as soon as the broker's window allows; its future has the reason code of the answer.
 
@@ -116,9 +121,11 @@ class MqttSession:
         self._on_loop(lambda: self._accepted(reason, properties))
 
     def _on_disconnect(
-        self, _client: Client, _data: Any, _flags: DisconnectFlags, reason: ReasonCode, _: Properties | None
+        self, _client: Client, _data: Any, flags: DisconnectFlags, reason: ReasonCode, _: Properties | None
     ) -> None:
-        self._on_loop(lambda: self._ended(reason))
+        # Where the broker said nothing, the client makes a reason up.
+        code = reason.value if flags.is_disconnect_packet_from_server else 0
+        self._on_loop(lambda: self._ended(code))
 
     def _on_publish(
         self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties | None
@@ -138,9 +145,9 @@ class MqttSession:
         if not self._is_up.done():
             self._is_up.set_result(None)
 
-    def _ended(self, reason: ReasonCode) -> None:
+    def _ended(self, reason: int) -> None:
         self._is_down.set()
-        self._end(SessionLostError(reason.value))
+        self._end(SessionLostError(reason))
 
     def _answered(self, mid: int, reason: ReasonCode) -> None:
         answer = self._answers.pop(mid, None)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
-from app.core.errors import InternalError, SightlineError
+from app.core.errors import InternalError, SightlineError, UnavailableError
 from app.core.frame import Detections, EncodedFrame, FrameRef, Tracks
 from app.core.ledger import Ledger
 from app.core.model import ModelSpec
@@ -23,6 +23,9 @@ from app.pipeline.streams import new_stream_id
 from app.policy.batching import BatchLimits
 
 LOG = logging.getLogger("sightline")
+_PATIENCE_S = 30.0
+"""How long a video waits for a tracker; a killed replica is replaced within 5 to 15 seconds."""
+_RETRY_S = 0.25
 
 
 class FramePath:
@@ -164,16 +167,28 @@ class _VideoRun:
         except SightlineError as error:
             return await self._lost(batch, error)
         try:
-            moved = [in_epoch(outcome, self._epoch) for outcome in outcomes]
-            tracked = await self._chain.track(self._video_id, moved, epoch=self._epoch, is_new=self._is_new)
-            self._is_new = False
+            tracked = await self._track(outcomes)
         except SightlineError as error:
-            lost = await self._lost(batch, error)
-            self._epoch += 1  # no identity of the lost tracks may come again
-            self._is_new = True
-            return lost
+            return await self._lost(batch, error)
         total_s = time.monotonic() - start_s
         return [self._settle(outcome, total_s=total_s) for outcome in self._frames_of(tracked)]
+
+    async def _track(self, outcomes: Sequence[Outcome[Detections]]) -> list[Outcome[Tracks]]:
+        """The frames with identities. When the tracker is gone the next one begins an epoch with them."""
+        give_up_s = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                moved = [in_epoch(outcome, self._epoch) for outcome in outcomes]
+                tracked = await self._chain.track(self._video_id, moved, epoch=self._epoch, is_new=self._is_new)
+            except SightlineError as error:
+                self._epoch += 1  # no identity of the lost tracks may come again
+                self._is_new = True
+                if not isinstance(error, UnavailableError) or time.monotonic() > give_up_s:
+                    raise
+                await asyncio.sleep(_RETRY_S)
+            else:
+                self._is_new = False
+                return tracked
 
     def _frames_of(self, outcomes: Sequence[Outcome[Tracks]]) -> list[Tracks | Dropped | Failed]:
         frames: list[Tracks | Dropped | Failed] = []

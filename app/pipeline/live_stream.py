@@ -165,6 +165,7 @@ class LiveStream:
         self._check_here()
         if spec.source != self.spec.source:
             raise ConflictError("the source of a stream cannot be changed; open another stream")
+        self._around.check(spec)
         if (spec.lines, spec.zones) != (self.spec.lines, self.spec.zones):
             self._memory.respecify(lines=spec.lines, zones=spec.zones)
         await self._around.store.respecify(self.stream_id, term=self._term, spec=spec)
@@ -254,7 +255,7 @@ class LiveStream:
         )
 
     async def _deliver(self, events: Sequence[WireEvent]) -> None:
-        if self._around.deliveries is not None and self.spec.sinks:
+        if self.spec.sinks:
             await self._around.deliveries.put(self.stream_id, self.spec.sinks, events)
 
     def _check_here(self) -> None:

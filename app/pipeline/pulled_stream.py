@@ -200,14 +200,20 @@ class PulledStream:
         self._busy_s = 0.0
         self._process.connect()
         self._heard_s = self._clock()
-        self._due_s = self._heard_s + start_s + self._parameters.connect_s
-        self._watch = asyncio.get_running_loop().call_later(self._due_s - self._heard_s, self._look)
+        self._expect(start_s + self._parameters.connect_s)
+
+    def _expect(self, within_s: float) -> None:
+        """Have the watchdog look after so many seconds; a frame until then puts it off."""
+        if self._watch is not None:
+            self._watch.cancel()
+        self._due_s = self._clock() + within_s
+        self._watch = asyncio.get_running_loop().call_later(within_s, self._look)
 
     def _look(self) -> None:
         """The watchdog: nothing while what is due may still come."""
         left_s = self._due_s - self._clock()
         if left_s > 0:
-            self._watch = asyncio.get_running_loop().call_later(left_s, self._look)
+            self._expect(left_s)
             return
         is_stuck = self._busy_s > SILENT_S or self._clock() - self._heard_s > SILENT_S
         missing = 0 if self._process is None else self._process.missing
@@ -230,7 +236,7 @@ class PulledStream:
             case Shed(count=count, reason=reason):
                 self._sink(FramesLost(count=count, reason=reason))
             case Opened(announced_s=announced_s):
-                self._due_s = self._heard_s + self._parameters.stall_s
+                self._expect(self._parameters.stall_s)
                 self._time.connected()
                 self._step(Connected(announced_s=announced_s))
             case NotOpened(reason=reason) | Broken(reason=reason):

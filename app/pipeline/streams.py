@@ -11,7 +11,6 @@ from typing import TypeVar
 from app.core.errors import ConflictError, MovedError, NotFoundError, OverloadedError, UnavailableError
 from app.core.result import Summary
 from app.core.wire import WireEvent
-from app.media.pull.source_url import source_of
 from app.pipeline.live_stream import LiveStream
 from app.pipeline.stream_host import EventBatch, Offer, Offered, Picture, StreamStatus
 from app.pipeline.stream_spec import StreamSpec
@@ -20,6 +19,7 @@ from app.pipeline.surroundings import Surroundings
 
 T = TypeVar("T")
 _SWEEP_S = 5.0
+_LAST_DELIVERIES_S = 2.0
 _FAREWELL_S = 60.0
 """How long the readers of a closed stream may take to fetch its end."""
 
@@ -38,15 +38,16 @@ class Streams:
         self._closed: dict[str, tuple[float, LiveStream]] = {}
         self._taking: dict[str, asyncio.Task[LiveStream]] = {}
         self._sweeping: asyncio.Task[None] | None = None
+        self._beginning: asyncio.Task[None] | None = None
 
     async def open(self, spec: StreamSpec, *, stream_id: str | None = None) -> StreamStatus:
         """A new stream, or the open one of that name; OverloadedError when as many are open as may be.
 
-        InvalidParameterError for a source that may not be pulled.
+        InvalidParameterError for a source that may not be pulled, or a sink that the settings do not have.
         """
         self._check_room()
-        if spec.source is not None:
-            source_of(spec.source, self._around.pull)
+        self._around.check(spec)
+        await self.begin()
         stream_id = stream_id or new_stream_id()
         try:
             return self._begin(stream_id, await self._around.store.create(stream_id, spec)).status()
@@ -119,6 +120,7 @@ class Streams:
         for stream in [*self._streams.values()]:
             await stream.stop()
         self._streams.clear()
+        await self._around.deliveries.close(_LAST_DELIVERIES_S)
 
     async def _on(self, stream_id: str, call: Callable[[LiveStream], Awaitable[T]]) -> T:
         stream = self._streams.get(stream_id) or await self._take_over(stream_id)
@@ -135,14 +137,20 @@ class Streams:
             taking.add_done_callback(lambda _task: self._taking.pop(stream_id, None))
         return await asyncio.shield(taking)
 
+    async def begin(self) -> None:
+        """Sweep from now on, and deliver what an earlier process has left for the sinks; twice is once."""
+        if self._beginning is None:
+            self._sweeping = asyncio.create_task(self._sweep(), context=Context())
+            self._beginning = asyncio.create_task(self._around.deliveries.start(), context=Context())
+        await asyncio.shield(self._beginning)
+
     async def _claimed(self, stream_id: str) -> LiveStream:
         self._check_room()
+        await self.begin()
         return self._begin(stream_id, await self._around.store.claim(stream_id))
 
     def _begin(self, stream_id: str, claim: Claim) -> LiveStream:
         stream = self._streams[stream_id] = LiveStream(stream_id, claim, self._around)
-        if self._sweeping is None:
-            self._sweeping = asyncio.create_task(self._sweep(), context=Context())
         return stream
 
     def _check_room(self) -> None:

@@ -4,11 +4,16 @@ from dataclasses import dataclass, field
 
 from app.core.model import ModelSpec
 from app.delivery.deliveries import Deliveries
+from app.delivery.opening import check_sink, opener
+from app.delivery.parameters import DeliveryParameters
 from app.media.limits import DEFAULT_LIMITS, DecodeLimits
 from app.media.pull.parameters import PullParameters
+from app.media.pull.source_url import source_of
 from app.pipeline.chain import DetectChain
 from app.pipeline.priority_gate import PriorityGate
+from app.pipeline.stream_spec import StreamSpec
 from app.pipeline.stream_store import StreamStore
+from app.pipeline.webhook_guard import WebhookGuard
 from app.tracking.parameters import TrackerParameters
 
 
@@ -47,8 +52,18 @@ class Surroundings:
     limits: StreamLimits
     pull: PullParameters = field(default_factory=PullParameters)
     decoding: DecodeLimits = DEFAULT_LIMITS
-    deliveries: Deliveries | None = None
+    delivery: DeliveryParameters = field(default_factory=DeliveryParameters)
     gate: PriorityGate = field(init=False)
+    deliveries: Deliveries = field(init=False)
 
     def __post_init__(self) -> None:
+        opened = opener(self.delivery, guard=WebhookGuard(self.delivery.webhooks))
         object.__setattr__(self, "gate", PriorityGate(self.limits.detecting))
+        object.__setattr__(self, "deliveries", Deliveries(self.delivery, open_carrier=opened))
+
+    def check(self, spec: StreamSpec) -> None:
+        """Raise InvalidParameterError for a source that may not be pulled, and a sink that is not in the settings."""
+        if spec.source is not None:
+            source_of(spec.source, self.pull)
+        for sink in spec.sinks:
+            check_sink(sink, self.delivery, guard=WebhookGuard(self.delivery.webhooks))

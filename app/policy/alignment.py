@@ -76,6 +76,10 @@ class Aligner(Generic[Item]):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def expect(self, stream_id: str, *, since_s: float) -> None:
+        """Wait for this stream too, though nothing of it has come: what it captures from then on."""
+        self._live.setdefault(stream_id, since_s)
+
     def push(self, stream_id: str, captured_at_s: float, item: Item, *, now_s: float) -> list[Group[Item] | Late[Item]]:
         """What leaves with this frame, oldest first; ValueError unless its capture time is finite and not after now.
 

@@ -91,8 +91,13 @@ def draw_overlay(rgb: Pixels, overlay: Overlay) -> Pixels:
 def _draw_zone(canvas: Pixels, corners: Points, *, colour: Colour) -> None:
     """Tint the polygon and draw its outline."""
     thickness_px = round(1.3 * unit_px(canvas))
-    tinted = cv2.fillPoly(canvas.copy(), [_fixed(corners)], colour, cv2.LINE_AA, _SUBPIXEL_BITS)
-    cv2.addWeighted(tinted, _FILL, canvas, 1 - _FILL, 0, dst=canvas)
+    height_px, width_px = canvas.shape[:2]
+    left, top = np.clip(np.floor(corners.min(axis=0)).astype(int), 0, [width_px - 1, height_px - 1])
+    right, bottom = np.ceil(corners.max(axis=0)).astype(int) + 1
+    part = canvas[top:bottom, left:right]  # of a large picture, only what the zone covers is touched
+    shifted = _fixed(corners - np.array([left, top]))
+    tinted = cv2.fillPoly(part.copy(), [shifted], colour, cv2.LINE_AA, _SUBPIXEL_BITS)
+    part[:] = cv2.addWeighted(tinted, _FILL, part, 1 - _FILL, 0)
     for ink, wide_px in ((DARK, thickness_px + 2), (colour, thickness_px)):
         cv2.polylines(canvas, [_fixed(corners)], True, ink, wide_px, cv2.LINE_AA, _SUBPIXEL_BITS)
 

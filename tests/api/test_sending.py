@@ -180,10 +180,10 @@ def test_credits_come_back_after_a_surplus_too() -> None:
 def test_a_smaller_window_takes_back_no_credit_but_gives_none_until_it_fits() -> None:
     sender = opened(window=4)
     assert sender.grant() == 4
-    sender.resize(2)
     sender.take(frame(0))
     sender.take(frame(1))
     drained(sender)
+    sender.accepted(window=2)
     sender.settle(1)
     assert sender.grant() == 0
     sender.take(frame(2))
@@ -258,6 +258,24 @@ def test_a_frame_that_its_sender_dropped_is_offered_as_such() -> None:
     sender.take(SentFrame(offer=Offer(seq=0, dropped=DropReason.SAMPLED)))
     assert [offer.dropped for offer in drained(sender)] == [DropReason.SAMPLED]
     assert sender.surplus == 0
+
+
+def test_the_owner_is_asked_only_for_what_it_took() -> None:
+    sender = opened()
+    for seq in range(3):
+        sender.take(frame(seq))
+    sender.batch()
+    assert sender.awaited is None
+    sender.accepted(window=4)
+    assert sender.awaited == 2
+    sender.settle(1)
+    assert sender.awaited == 2
+    sender.offer_again()
+    assert sender.awaited is None
+    drained(sender)
+    sender.accepted(window=4)
+    sender.settle(2)
+    assert sender.awaited is None
 
 
 def test_a_reader_is_acknowledged_nothing() -> None:

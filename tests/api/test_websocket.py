@@ -164,14 +164,18 @@ def test_frames_that_were_open_when_the_owner_went_are_offered_to_the_next_in_or
     run(scenario)
 
 
-def test_calls_that_find_the_owner_moved_are_made_again() -> None:
+def test_an_offer_that_finds_the_owner_moved_is_made_again_at_once() -> None:
+    patient = PumpLimits(busy_wait_s=60, idle_wait_s=60)
+
     async def scenario(replica: Replica, _stream_id: str, there: Client) -> None:
-        replica.host.moves = 3
+        await soon(lambda: replica.host.polls > 0)
+        replica.host.moves = 2
         for seq in range(3):
             await there.send(seq)
         assert [result["seq"] for result in await there.results(0, 1, 2)] == [0, 1, 2]
+        assert replica.host.moves == 0
 
-    run(scenario)
+    run(scenario, limits=patient)
 
 
 def test_a_client_that_comes_while_the_owner_is_gone_waits_for_the_next() -> None:
@@ -206,7 +210,8 @@ def test_reading_begins_now_or_where_the_client_says(query: str, expected: list[
     asyncio.run(inside())
 
 
-def test_a_resumed_client_repeats_what_it_knows_no_end_of_and_nothing_is_captured_twice() -> None:
+@pytest.mark.parametrize("has_token", [True, False])
+def test_a_resumed_client_repeats_what_it_knows_no_end_of_and_nothing_is_captured_twice(*, has_token: bool) -> None:
     async def inside() -> None:
         async with Replica(host=FakeHost()).serving() as replica:
             stream_id = await replica.stream()
@@ -218,7 +223,7 @@ def test_a_resumed_client_repeats_what_it_knows_no_end_of_and_nothing_is_capture
                     await first.send(seq)
                 await soon(lambda: replica.host.last_seq(stream_id) >= 3)
             token = make_token(stream_id=stream_id, seq=0, secret=SECRET, now_s=2e9)
-            async with client(replica.url, stream_id, f"?resume={token}") as second:
+            async with client(replica.url, stream_id, f"?resume={token}" * has_token) as second:
                 for seq in (1, 2, 3):
                     await second.send(seq)
                 await second.read()

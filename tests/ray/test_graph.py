@@ -140,7 +140,7 @@ def test_more_than_the_queue_holds_is_refused_and_nobody_is_lost(staged: Service
 
 
 @pytest.mark.parametrize("stage", ["Detector", "Preprocessor", "Tracker"])
-def test_a_killed_stage_costs_its_frames_an_error_each_and_the_service_recovers(
+def test_a_killed_stage_costs_the_frames_in_it_an_error_each_and_a_killed_tracker_an_epoch(
     staged: Service, clip: bytes, photo: bytes, stage: str
 ) -> None:
     async def scenario() -> tuple[int, list[dict[str, Any]]]:
@@ -161,7 +161,7 @@ def test_a_killed_stage_costs_its_frames_an_error_each_and_the_service_recovers(
     assert len(frames) == summary["captured"] == 60
     errors = Counter(frame["reason"] for frame in frames if frame["status"] == "error")
     assert summary["errors"] == dict(errors)
-    assert set(errors) <= {"unavailable"}
+    assert set(errors) <= ({"unavailable"} if stage != "Tracker" else set())
     assert summary["answered"] + sum(errors.values()) == 60
     ids = [(frame["epoch"], found["track_id"]) for frame in frames for found in frame["objects"] if "track_id" in found]
     assert len({epoch for epoch, _ in ids}) == 1 + (stage == "Tracker")

@@ -16,7 +16,7 @@ from tests.small_cluster import Cluster
 pytest_plugins = "tests.ray_fixtures"
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 SESSIONS = [f"camera-{number}" for number in range(300)]
-ROUTER = os.environ.get("PROBE_ROUTER", "deployments.routing:SessionRouter")
+ROUTER = "deployments.routing:SessionRouter"
 
 
 def deploy(cluster: Cluster, *, echoes: int) -> DeploymentHandle[Any]:

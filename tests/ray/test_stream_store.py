@@ -175,15 +175,35 @@ def test_a_book_that_was_passed_over_gives_no_state_away() -> None:
     asyncio.run(scenario())
 
 
-def test_a_stream_that_one_book_removed_is_not_found_by_the_other() -> None:
+def test_a_stream_that_one_book_removed_is_not_brought_back_by_the_other() -> None:
     async def scenario() -> None:
         old, new = open_books("removed")
         await old.create("a", spec=SPEC)
         await new.claim("a")
         await new.remove("a", term=2)
+        with pytest.raises(MovedError):
+            await old.respecify("a", term=1, spec=SPEC)
+        with pytest.raises(MovedError):
+            await save(old, term=1, epoch=5)
         with pytest.raises(NotFoundError):
             await old.claim("a")
         assert old.records.streams() == {}
+
+    asyncio.run(scenario())
+
+
+def test_a_book_that_was_passed_over_neither_respecifies_nor_removes() -> None:
+    async def scenario() -> None:
+        old, new = open_books("kept")
+        await old.create("a", spec=SPEC)
+        await new.claim("a")
+        with pytest.raises(MovedError):
+            await old.respecify("a", term=1, spec="{}")
+        with pytest.raises(MovedError):
+            await old.remove("a", term=1)
+        newest = old.records.newest("a")
+        assert newest is not None
+        assert (newest.term, newest.spec) == (2, SPEC)
 
     asyncio.run(scenario())
 
@@ -193,7 +213,7 @@ def test_a_claim_without_the_check_of_its_record_would_be_seen() -> None:
 
     class Careless(ClusterRecords):
         def take(self, stream_id: str, term: Any) -> bool:
-            self.rewrite(stream_id, term)
+            super().take(stream_id, term)
             return True
 
     async def scenario() -> None:

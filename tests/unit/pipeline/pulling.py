@@ -2,7 +2,10 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
+import itertools
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +19,7 @@ from app.policy.reconnect import POLICIES, Backoff, ReconnectPolicy
 from app.policy.session import SessionState
 from load_tests.camfarm import Camera, Scene, barcode
 from load_tests.camfarm.clip import Clip, make_clip
+from load_tests.camfarm.rtsp_server import RtspServer
 from tests.builders import make_spec
 
 MODEL: ModelSpec = make_spec(size_px=320)
@@ -77,6 +81,11 @@ def check_nothing_is_missing(items: Sequence[Pulled], *, first: int, cycle: int)
             expected += 1
 
 
+def from_first_frame(items: Sequence[Pulled]) -> list[Pulled]:
+    """What was told from the first frame on."""
+    return list(itertools.dropwhile(lambda item: not isinstance(item, PulledFrame), items))
+
+
 def pulled(
     url: str, told: Told, *, policy: ReconnectPolicy = FAST, video: VideoSpec | None = None, **options: Any
 ) -> PulledStream:
@@ -100,3 +109,39 @@ def street(*, width_px: int = 320, height_px: int = 180, fps: float = 60.0, fram
     """A clip of a camera, made once; a group of pictures is 30 of them."""
     camera = Camera(width_px=width_px, height_px=height_px, fps=fps, stream=stream)
     return make_clip(Scene(seed=7), camera, frames=frames, group=30)
+
+
+@contextmanager
+def in_a_thread(server: RtspServer) -> Iterator[RtspServer]:
+    """The server on an event loop of its own, so that it goes on when the test's is held up."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(10)
+        yield server
+        asyncio.run_coroutine_threadsafe(server.__aexit__(None, None, None), loop).result(10)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@asynccontextmanager
+async def running(url: str, **options: Any) -> AsyncIterator[tuple[PulledStream, Told]]:
+    """A stream that was started, and what it tells; stopped in the end."""
+    told = Told()
+    stream = pulled(url, told, **options)
+    stream.start()
+    try:
+        yield stream, told
+    finally:
+        await stream.stop()
+
+
+def frames(count: int) -> Any:
+    return lambda told: len(told.frames) >= count
+
+
+def failed(reason: Reason, times: int = 1) -> Any:
+    return lambda told: [why for _, why in told.states].count(reason) >= times

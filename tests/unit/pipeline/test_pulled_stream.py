@@ -1,51 +1,24 @@
 import asyncio
-import os
-import signal
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from app.core.query import Query
 from app.core.video import FrameMode, VideoSpec
-from app.media.limits import DecodeLimits
 from app.media.pull.messages import Reason
-from app.pipeline.pulled_stream import FramesLost, PulledFrame, PulledStream
-from app.policy.reconnect import POLICIES, Backoff
+from app.pipeline.pulled_stream import FramesLost, PulledFrame
 from app.policy.session import SessionState
 from app.policy.source_clock import StampVerdict
 from load_tests.camfarm import Camera, Scene, barcode, render
 from load_tests.camfarm.http_sources import HttpFaults, HttpSources
 from load_tests.camfarm.rtsp_server import RtspFaults, RtspServer
 from load_tests.camfarm.video import write_mp4
-from tests.unit.pipeline.pulling import FAST, Told, check_nothing_is_missing, numbers, pulled, street
+from tests.unit.pipeline.pulling import Told, check_nothing_is_missing, in_a_thread, numbers, street
 
 IDLE, CONNECTING, STREAMING, RECOVERING = SessionState
 HOUR_S = 3600.0
-
-
-@asynccontextmanager
-async def running(url: str, **options: Any) -> AsyncIterator[tuple[PulledStream, Told]]:
-    """A stream that was started, and what it tells; stopped in the end."""
-    told = Told()
-    stream = pulled(url, told, **options)
-    stream.start()
-    try:
-        yield stream, told
-    finally:
-        await stream.stop()
-
-
-def frames(count: int) -> Any:
-    return lambda told: len(told.frames) >= count
-
-
-def failed(reason: Reason, times: int = 1) -> Any:
-    return lambda told: [why for _, why in told.states].count(reason) >= times
 
 
 def busy_once(told: Told) -> Callable[[object], None]:
@@ -90,7 +63,7 @@ def test_the_captured_time_of_rtsp_is_the_camera_s_own_and_not_the_arrival() -> 
 
     ages_s, steps_s = asyncio.run(scenario())
     assert min(ages_s) > 0.5
-    assert steps_s == pytest.approx([1 / 15] * len(steps_s), abs=0.02)
+    assert steps_s == pytest.approx([1 / 60] * len(steps_s), abs=0.01)
 
 
 @pytest.mark.parametrize("faults", [RtspFaults(clock_s=HOUR_S), RtspFaults(has_reports=False)])
@@ -105,17 +78,18 @@ def test_a_camera_whose_clock_is_wrong_or_untold_is_dated_by_arrival(faults: Rts
     assert all(-0.1 < age_s < 2 for age_s in asyncio.run(scenario()))
 
 
-@pytest.mark.parametrize(("path", "first"), [("/mjpeg", 0), ("/live.m3u8", 0), ("/vod.m3u8", 0)])
-def test_mjpeg_and_hls_frames_arrive_whole_and_in_order(path: str, first: int) -> None:
+@pytest.mark.parametrize("path", ["/mjpeg", "/live.m3u8", "/vod.m3u8"])
+def test_mjpeg_and_hls_frames_arrive_whole_and_in_order(path: str) -> None:
     async def scenario() -> Told:
         async with HttpSources(street()) as server, running(server.url(path)) as (_, told):
             await told.until(frames(25))
         return told
 
     told = asyncio.run(scenario())
-    check_nothing_is_missing(told.items, first=first, cycle=60)
-    gaps_s = [frame.pts_s for frame in told.frames]
-    assert gaps_s[24] - gaps_s[4] == pytest.approx(20 / 15, abs=0.25)
+    items = from_first_frame(told.items)
+    check_nothing_is_missing(items, first=numbers(items)[0], cycle=60)
+    pts_s = [frame.pts_s for frame in told.frames]
+    assert pts_s[24] - pts_s[4] == pytest.approx(20 / 60, abs=0.2)
 
 
 def test_a_recording_behind_a_playlist_is_played_in_real_time_and_ends() -> None:
@@ -127,8 +101,8 @@ def test_a_recording_behind_a_playlist_is_played_in_real_time_and_ends() -> None
             return told, time.monotonic() - begun_s
 
     told, took_s = asyncio.run(scenario())
-    assert numbers(told.items) == list(range(30))
-    assert 1.8 < took_s < 4
+    assert numbers(told.items) == list(range(60))
+    assert 0.8 < took_s < 3
     assert told.states[-1] == (IDLE, Reason.ENDED)
 
 
@@ -204,161 +178,18 @@ def test_a_size_and_a_rate_that_change_in_mid_stream_are_followed(scheme: str) -
     assert told.frames[-1].pts_s - told.frames[-11].pts_s == pytest.approx(10 / other.camera.fps, abs=0.15)
 
 
-@pytest.mark.parametrize("scheme", ["rtsp", "mjpeg"])
-def test_a_source_that_freezes_is_given_up_and_found_again(scheme: str) -> None:
-    async def scenario() -> Told:
-        rtsp = RtspServer(street(), RtspFaults(freezes_at=10))
-        http = HttpSources(street(), HttpFaults(freezes_at=10))
-        async with rtsp, http, running({"rtsp": rtsp.url, "mjpeg": http.url("/mjpeg")}[scheme], stall_s=1.0) as (_, told):
-            await told.until(failed(Reason.STALLED))
-            rtsp.faults, http.faults = RtspFaults(), HttpFaults()
-            await told.until(lambda told: told.states[-1][0] is STREAMING and len(told.after(STREAMING)) > 20)
-        return told
-
-    told = asyncio.run(scenario())
-    assert told.states[:4] == [(CONNECTING, None), (STREAMING, None), (RECOVERING, Reason.STALLED), (STREAMING, None)]
-    assert all(lost.reason in (Reason.SUPERSEDED, Reason.UNDECODABLE) for lost in told.lost)
-
-
-def test_ruined_parameter_sets_in_mid_stream_lose_counted_frames_and_then_the_connection() -> None:
-    async def scenario() -> Told:
-        async with (
-            RtspServer(street(), RtspFaults(garbage_at=15)) as server,
-            running(server.url, stall_s=1.5) as (
-                _,
-                told,
-            ),
-        ):
-            await told.until(failed(Reason.STALLED))
-            server.faults = RtspFaults()
-            await told.until(lambda told: told.states[-1][0] is STREAMING and len(told.after(STREAMING)) > 20)
-        return told
-
-    told = asyncio.run(scenario())
-    ruined = [lost.count for lost in told.lost if lost.reason is Reason.UNDECODABLE]
-    assert sum(count or 0 for count in ruined) >= 15
-
-
-@pytest.mark.parametrize("faults", [RtspFaults(garbage_at=0), RtspFaults(codec="H265")], ids=["garbage", "wrong codec"])
-def test_a_camera_that_sends_what_it_does_not_announce_is_recovered_when_it_is_put_right(faults: RtspFaults) -> None:
-    async def scenario() -> Told:
-        async with RtspServer(street(), faults) as server:
-            async with running(server.url, stall_s=1.0, connect_s=1.0) as (_, told):
-                await told.until(lambda told: len(told.states) > 2)
-                assert told.frames == []
-                server.faults = RtspFaults()
-                await told.until(frames(20))
-            return told
-
-    assert STREAMING in [state for state, _ in asyncio.run(scenario()).states]
-
-
-def test_a_camera_that_hangs_up_again_and_again_is_called_again_and_again() -> None:
-    async def scenario() -> Told:
-        async with RtspServer(street(), RtspFaults(closes_at=20)) as server, running(server.url) as (_, told):
-            await told.until(failed(Reason.CLOSED, times=3), within_s=30)
-        return told
-
-    told = asyncio.run(scenario())
-    assert told.states[1:7] == [(STREAMING, None), (RECOVERING, Reason.CLOSED)] * 3
-    pts_s = [frame.pts_s for frame in told.frames]
-    assert pts_s == sorted(pts_s)
-
-
-def test_the_server_policy_waits_as_long_as_the_sdp_says() -> None:
-    async def scenario() -> float:
-        faults = RtspFaults(closes_at=3, announced_s=1.5)
-        policy = POLICIES[Backoff.SERVER]
-        async with RtspServer(street(), faults) as server, running(server.url, policy=policy) as (_, told):
-            await told.until(failed(Reason.CLOSED))
-            begun_s = time.monotonic()
-            while server.accepted < 2:
-                await asyncio.sleep(0.02)
-            return time.monotonic() - begun_s
-
-    assert 1.4 < asyncio.run(scenario()) < 2.5
-
-
-def test_a_policy_with_a_bound_gives_up() -> None:
-    async def scenario() -> Told:
-        policy = replace(FAST, max_attempts=2)
-        async with (
-            RtspServer(street(), RtspFaults(closes_at=3)) as server,
-            running(server.url, policy=policy) as (
-                stream,
-                told,
-            ),
-        ):
-            await told.until(lambda told: told.states[-1][0] is IDLE)
-            assert stream.pid is None
-        return told
-
-    told = asyncio.run(scenario())
-    assert told.states[-1] == (IDLE, Reason.CLOSED)
-    assert [reason for _, reason in told.states].count(Reason.CLOSED) == 3
-
-
-def test_fast_says_that_the_numbers_start_anew_and_exponential_that_they_go_on() -> None:
-    async def scenario(backoff: Backoff) -> list[bool]:
-        async with RtspServer(street()) as server, running(server.url, policy=POLICIES[backoff]) as (_, told):
-            await told.until(frames(1))
-        return [item.resets_sequence for item in told.items if getattr(item, "state", None) is STREAMING]
-
-    assert asyncio.run(scenario(Backoff.FAST)) == [True]
-    assert asyncio.run(scenario(Backoff.EXPONENTIAL)) == [False]
-
-
-@pytest.mark.parametrize(("signal_number", "reason"), [(signal.SIGKILL, Reason.CRASHED), (signal.SIGSTOP, Reason.HUNG)])
-def test_a_killed_or_stopped_decoder_is_told_replaced_and_troubles_nobody_else(
-    signal_number: signal.Signals, reason: Reason
-) -> None:
-    async def scenario() -> tuple[Told, Told]:
-        server, other = RtspServer(street()), RtspServer(street(stream=8))
-        async with server, other, running(server.url, stall_s=4.0) as (stream, told):
-            async with running(other.url, stall_s=4.0) as (_, untouched):
-                await told.until(frames(20))
-                await untouched.until(frames(20))
-                assert stream.pid is not None
-                os.kill(stream.pid, signal_number)
-                await told.until(lambda told: told.states[-1] == (STREAMING, None) and len(told.states) > 2)
-                await told.until(lambda told: len(told.after(STREAMING)) > 20)
-            return told, untouched
-
-    told, untouched = asyncio.run(scenario())
-    assert told.states[:4] == [(CONNECTING, None), (STREAMING, None), (RECOVERING, reason), (STREAMING, None)]
-    assert [lost.reason for lost in told.lost].count(reason) == 1
-    assert [state for state, _ in untouched.states] == [CONNECTING, STREAMING, IDLE]
-    check_nothing_is_missing(untouched.items, first=0, cycle=60)
-
-
-def test_a_decoder_that_dies_again_and_again_ends_the_stream() -> None:
-    async def scenario() -> Told:
-        async with RtspServer(street()) as server, running(server.url, max_crashes=2) as (stream, told):
-            for times in range(3):
-                await told.until(lambda told, times=times: [s for s, _ in told.states].count(STREAMING) > times)
-                assert stream.pid is not None
-                os.kill(stream.pid, signal.SIGKILL)
-            await told.until(lambda told: told.states[-1][0] is IDLE)
-            assert stream.pid is None
-        return told
-
-    told = asyncio.run(scenario())
-    assert told.states[-1] == (IDLE, Reason.CRASHED)
-    assert [lost.reason for lost in told.lost].count(Reason.CRASHED) == 3
-
-
 def test_a_consumer_that_is_busy_for_a_second_misses_counted_frames_and_gets_the_newest() -> None:
     async def scenario() -> Told:
-        async with RtspServer(street(frames=60)) as server, running(server.url) as (stream, told):
-            await told.until(frames(12))
-            told.items.clear()
-            assert stream.pid is not None
-            told.on_item = busy_once(told)
-            await told.until(frames(25))
-        return told
+        with in_a_thread(RtspServer(street())) as server:
+            async with running(server.url) as (_, told):
+                await told.until(frames(12))
+                told.items.clear()
+                told.on_item = busy_once(told)
+                await told.until(frames(25))
+            return told
 
     told = asyncio.run(scenario())
-    assert sum(lost.count or 0 for lost in told.lost if lost.reason is Reason.SUPERSEDED) >= 5
+    assert sum(lost.count or 0 for lost in told.lost if lost.reason is Reason.SUPERSEDED) >= 40
     check_nothing_is_missing(told.items, first=numbers(told.items)[0], cycle=60)
 
 
@@ -385,7 +216,7 @@ def test_a_target_rate_leaves_frames_out_in_the_decoder_and_counts_them() -> Non
 
     told = asyncio.run(scenario())
     steps_s = [after.pts_s - before.pts_s for before, after in zip(told.frames[2:], told.frames[3:], strict=False)]
-    assert steps_s == pytest.approx([0.2] * len(steps_s), abs=0.07)
+    assert steps_s == pytest.approx([0.2] * len(steps_s), abs=0.02)
     assert {lost.reason for lost in told.lost} >= {Reason.SAMPLED}
     check_nothing_is_missing(told.items, first=0, cycle=60)
 
@@ -399,28 +230,3 @@ def test_a_region_of_interest_keeps_the_pixels_that_the_model_will_see() -> None
         return told
 
     assert asyncio.run(scenario()).frames[0].rgb.shape == (360, 640, 3)
-
-
-def test_a_picture_over_the_limit_is_refused_before_it_is_decoded() -> None:
-    async def scenario() -> Told:
-        limits = DecodeLimits(max_video_pixels=320 * 180 - 1)
-        async with RtspServer(street()) as server, running(server.url, limits=limits) as (_, told):
-            await told.until(failed(Reason.TOO_LARGE))
-        return told
-
-    assert asyncio.run(scenario()).frames == []
-
-
-def test_a_stream_that_grows_over_the_limit_loses_counted_frames() -> None:
-    other = street(width_px=640, height_px=360, fps=30.0, stream=4)
-
-    async def scenario() -> Told:
-        faults = RtspFaults(changes_at=15, other=other)
-        limits = DecodeLimits(max_video_pixels=320 * 180)
-        async with RtspServer(street(), faults) as server, running(server.url, limits=limits, stall_s=1.5) as (_, told):
-            await told.until(failed(Reason.STALLED))
-        return told
-
-    told = asyncio.run(scenario())
-    assert {barcode.decode(frame.rgb)[0] for frame in told.frames} == {3}
-    assert sum(lost.count or 0 for lost in told.lost if lost.reason is Reason.UNDECODABLE) >= 15

@@ -203,3 +203,12 @@ def test_without_the_clock_model_the_same_streams_do_not_align() -> None:
     for number, (arrived_s, _, name, _) in enumerate(frames):
         out += aligner.push(name, arrived_s, number, now_s=arrived_s)
     assert sum(len(group.frames) == 3 for group in groups_of(out)) < 0.9 * len(frames) / 3
+
+
+def test_a_stream_that_is_expected_is_waited_for_before_its_first_frame() -> None:
+    aligner = make_aligner()
+    aligner.expect("b", since_s=10.0)
+    assert pushed(aligner, "a", 10.0) == []
+    assert shown(pushed(aligner, "b", 10.001)) == [("complete", [("a", 10.0), ("b", 10.001)])]
+    assert pushed(aligner, "a", 10.1) == []
+    assert [reason for reason, _ in shown(aligner.advance(now_s=10.1 + LATENESS_S))] == ["lateness"]
