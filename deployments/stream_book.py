@@ -165,9 +165,7 @@ class StreamBook:
         return kept
 
     def _blank(self, newest: Term) -> _Kept:
-        kept = _Kept(newest=newest, events=deque(maxlen=self.history))
-        kept.begin(position=newest.epoch * _EPOCH_EVENTS)
-        return kept
+        return _Kept(newest=newest, events=deque(maxlen=self.history))
 
 
 def _claimed(kept: _Kept) -> ClaimRow:

@@ -65,12 +65,9 @@ class RayStreamStore:
             raise MovedError
         plain = {field.name: getattr(state, field.name) for field in fields(state)}
         rows = tuple((event.event_id, event.kind, event.seq, event.body) for event in events)
-        try:
-            await self._ask(lambda book: book.save.remote(stream_id, term=term, state=plain, events=rows, position=end))
-        except MovedError:
-            del self._ends[stream_id]
-            raise
-        self._ends[stream_id] = term, end + len(rows)
+        await self._ask(lambda book: book.save.remote(stream_id, term=term, state=plain, events=rows, position=end))
+        if self._ends[stream_id][0] == term:  # else it was claimed anew in this very process meanwhile
+            self._ends[stream_id] = term, end + len(rows)
 
     async def respecify(self, stream_id: str, *, term: int, spec: StreamSpec) -> None:
         """Replace the spec; MovedError when the term is no longer the newest."""

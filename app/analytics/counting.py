@@ -3,13 +3,14 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import isfinite
 from typing import Any, Final
 
 from app.analytics.anchors import anchors
 from app.analytics.events import Event
 from app.analytics.lines import Line, LineCounter
-from app.analytics.snapshot import items, record, records, table
+from app.analytics.snapshot import items, plain, record, records, table
 from app.analytics.zones import Zone, ZoneCounter
 from app.core.errors import InvalidParameterError, SnapshotError
 from app.core.frame import NOMINAL_STEP_S, FrameRef, Tracks
@@ -105,15 +106,15 @@ class StreamCounter:
 
     def snapshot(self) -> dict[str, Any]:
         """The whole state as plain JSON values, with the lines and zones that it belongs to."""
-        newest = None if self._newest is None else asdict(self._newest)
+        newest = None if self._newest is None else plain(self._newest)
         if newest is not None:
             newest |= {name: _finite(newest[name]) for name in ("captured_at", "pts_s")}
         return {
             "version": SNAPSHOT_VERSION,
-            "setup": self._setup(),
+            "setup": self._setup,
             "newest": newest,
-            "clock": asdict(self._clock),
-            "seen": [asdict(track) for track in self._seen.values()],
+            "clock": plain(self._clock),
+            "seen": [plain(track) for track in self._seen.values()],
             "lines": [line.snapshot() for line in self.lines],
             "zones": [zone.snapshot() for zone in self.zones],
         }
@@ -126,7 +127,7 @@ class StreamCounter:
         found = table(snapshot, list(self.snapshot()))
         if type(found["version"]) is not int or found["version"] != SNAPSHOT_VERSION:
             raise SnapshotError(f"the snapshot must have version {SNAPSHOT_VERSION}")
-        if found["setup"] != self._setup():
+        if found["setup"] != self._setup:
             raise SnapshotError("the snapshot belongs to other lines, zones or lost_s")
         states = items(found["lines"], count=len(self.lines)), items(found["zones"], count=len(self.zones))
         lines = [LineCounter.restored(old.line, state) for old, state in zip(self.lines, states[0], strict=True)]
@@ -139,6 +140,7 @@ class StreamCounter:
         self._newest, self._clock, self._seen = newest, clock, seen
         self.lines, self.zones = tuple(line for line, _ in lines), tuple(zone for zone, _ in zones)
 
+    @cached_property
     def _setup(self) -> dict[str, Any]:
         lines, zones = [asdict(line.line) for line in self.lines], [asdict(zone.zone) for zone in self.zones]
         setup: dict[str, Any] = json.loads(json.dumps({"lines": lines, "zones": zones, "lost_s": self._lost_s}))

@@ -1,6 +1,6 @@
 """Tracks that cross a directed line, each way and by class, with a dead band against jitter."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import isnan
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ import numpy as np
 from app.analytics.anchors import Anchors
 from app.analytics.events import LineCrossed
 from app.analytics.geometry import Segment, crossing_shares, signed_distances
-from app.analytics.snapshot import counts, records, table
+from app.analytics.snapshot import counts, plain, records, table
 from app.core.errors import InvalidParameterError
 from app.core.result import Direction
 
@@ -88,7 +88,7 @@ class LineCounter:
     def snapshot(self) -> dict[str, Any]:
         """The state as plain JSON values."""
         totals = {direction.value: dict(by_label) for direction, by_label in self.counts.items()}
-        return {"counts": totals, "tracks": [asdict(clear) for clear in self._clear.values()]}
+        return {"counts": totals, "tracks": [plain(clear) for clear in self._clear.values()]}
 
     @classmethod
     def restored(cls, line: Line, state: object) -> tuple["LineCounter", set[int]]:

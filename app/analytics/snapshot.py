@@ -9,6 +9,11 @@ from app.core.errors import SnapshotError
 T = TypeVar("T")
 
 
+def plain(value: object) -> dict[str, Any]:
+    """The fields of a dataclass whose values are plain already: `dataclasses.asdict` would copy each of them."""
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}  # type: ignore[attr-defined]
+
+
 def record(kind: type[T], value: object) -> T:
     """The dataclass `kind` from a mapping of its fields, which are bool, int, str, float or float | None.
 

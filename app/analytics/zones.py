@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from app.analytics.anchors import Anchors
 from app.analytics.events import ZoneDwell, ZoneEntered, ZoneLeft
 from app.analytics.geometry import Floats, Polygon, contains, crossing_shares, edges
-from app.analytics.snapshot import counts, record, records, table
+from app.analytics.snapshot import counts, plain, record, records, table
 from app.core.errors import InvalidParameterError
 from app.core.frame import FrameRef
 
@@ -129,8 +129,8 @@ class ZoneCounter:
 
     def snapshot(self) -> dict[str, Any]:
         """The state as plain JSON values."""
-        stays = asdict(_Stays(entered=self.entered, left=self.left))
-        tracks = [asdict(track) for track in self._present.values()]
+        stays = plain(_Stays(entered=self.entered, left=self.left))
+        tracks = [plain(track) for track in self._present.values()]
         return {"distinct": dict(self.distinct), "stays": stays, "tracks": tracks}
 
     @classmethod

@@ -35,7 +35,7 @@ class StreamMemory:
         self._tracker = ByteTracker(parameters, epoch=epoch)
         # What the tracker finds again must still be known to the counter.
         self._counter = StreamCounter(lines, zones, lost_s=max(DEFAULT_LOST_S, 2 * parameters.max_lost_s))
-        self._tracker_bytes: bytes | None = None
+        self._saved: tuple[bytes, dict[str, Any]] | None = None
 
     @property
     def epoch(self) -> int:
@@ -44,7 +44,7 @@ class StreamMemory:
 
     def update(self, found: Detections, *, total_s: float) -> tuple[list[Told], FrameResult]:
         """The frame's result, and the events that it made certain, in their order."""
-        self._tracker_bytes = None
+        self._saved = None
         tracks = self._tracker.update(found)
         result = result_of(tracks, spec=self._model, total_s=total_s)
         try:
@@ -69,23 +69,25 @@ class StreamMemory:
     def respecify(self, *, lines: tuple[Line, ...], zones: tuple[Zone, ...]) -> None:
         """Count at these lines and zones from now on; those that stay the same keep their totals."""
         self._counter = self._counter.with_shapes(lines, zones)
+        self._saved = None
 
     def snapshot(self) -> tuple[bytes, dict[str, Any]]:
         """The state of both, for `restore`."""
-        if self._tracker_bytes is None:
-            self._tracker_bytes = self._tracker.snapshot()
-        return self._tracker_bytes, self._counter.snapshot()
+        if self._saved is None:
+            self._saved = self._tracker.snapshot(), self._counter.snapshot()
+        return self._saved
 
     def restore(self, tracker: bytes | None, counter: dict[str, Any]) -> None:
         """Go on from a snapshot as if it had never stopped; SnapshotError, and no change, when it does not fit."""
         restored = ByteTracker.restore(tracker, self._parameters) if tracker is not None else None
         self._counter.restore(counter)
         self._tracker = restored or self._tracker
+        self._saved = None
 
     def begin_epoch(self, epoch: int) -> None:
         """Identities that no earlier epoch had; the totals stay."""
         self._tracker = ByteTracker(self._parameters, epoch=epoch)
-        self._tracker_bytes = None
+        self._saved = None
 
 
 def _crossing(event: seen.LineCrossed) -> Crossing:
