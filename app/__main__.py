@@ -1,4 +1,4 @@
-"""`sightline`: the command line; `detect` and `track` run the whole path in this process, `preview` needs no model."""
+"""`sightline`: the command line; `detect` and `track` run the whole path in this process, `stream` asks a service."""
 
 import argparse
 import asyncio
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app import __version__
-from app.command import detect, preview, track
+from app.command import detect, preview, stream_arguments, track
 from app.core.errors import SightlineError
 from app.media.preview import MAX_SIDE_PX, QUALITIES, QUALITY, SIDES_PX
 from app.settings import Settings
@@ -37,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     small.add_argument("--out", type=Path, metavar="OUT.jpg", required=True, help="- is stdout")
     small.add_argument("--max-side", type=_whole(SIDES_PX), default=MAX_SIDE_PX, help="pixels")
     small.add_argument("--quality", type=_whole(QUALITIES), default=QUALITY, help="of the JPEG")
+    live = commands.add_parser("stream", help="live streams of a running service")
+    stream_arguments.add_arguments(live)
     return parser
 
 
@@ -64,10 +66,21 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     return Settings.model_validate({"model": model})
 
 
+def _stream(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    if (wrong := stream_arguments.wrong_usage(arguments)) is not None:
+        parser.error(wrong)
+    from app.command import stream  # the client, which nothing else here needs
+
+    return asyncio.run(stream.run(arguments))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0, 1 for failure, 2 for wrong usage; data on stdout, words on stderr."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
     try:
+        if arguments.command == "stream":
+            return _stream(arguments, parser)
         if arguments.command == "preview":
             return preview.run(
                 arguments.image,

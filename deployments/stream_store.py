@@ -65,9 +65,12 @@ class RayStreamStore:
             raise MovedError
         plain = {field.name: getattr(state, field.name) for field in fields(state)}
         rows = tuple((event.event_id, event.kind, event.seq, event.body) for event in events)
-        await self._ask(lambda book: book.save.remote(stream_id, term=term, state=plain, events=rows, position=end))
-        if self._ends[stream_id][0] == term:  # else it was claimed anew in this very process meanwhile
-            self._ends[stream_id] = term, end + len(rows)
+        try:
+            await self._ask(lambda book: book.save.remote(stream_id, term=term, state=plain, events=rows, position=end))
+        except MovedError:
+            self._follow(stream_id, (term, end), None)
+            raise
+        self._follow(stream_id, (term, end), (term, end + len(rows)))
 
     async def respecify(self, stream_id: str, *, term: int, spec: StreamSpec) -> None:
         """Replace the spec; MovedError when the term is no longer the newest."""
@@ -87,6 +90,14 @@ class RayStreamStore:
     async def secret(self) -> bytes:
         """32 random bytes, the same for everybody who asks."""
         return bytes(await self._ask(lambda book: book.secret.remote()))
+
+    def _follow(self, stream_id: str, before: tuple[int, int], after: tuple[int, int] | None) -> None:
+        """Know what a save has led to, unless the stream was claimed anew in this very process meanwhile."""
+        if self._ends.get(stream_id) == before:
+            if after is None:
+                del self._ends[stream_id]
+            else:
+                self._ends[stream_id] = after
 
     def _claimed(self, stream_id: str, row: ClaimRow) -> Claim:
         """TypeError when the state has other fields than ours."""

@@ -1,4 +1,4 @@
-"""Scenario `streams`: live streams under kills, overload, slow readers, and in numbers. A service, as a user starts it."""
+"""Scenario `streams`: live streams under kills and overload, with slow readers, and in numbers; the staged layout."""
 
 import argparse
 import asyncio
@@ -9,8 +9,12 @@ from load_tests.efficiency import CONFIGS, say
 from load_tests.evidence import publish
 from load_tests.service import Service, configuration, running
 from load_tests.streams_kills import kills
+from load_tests.streams_many import many
+from load_tests.streams_overload import overload
+from load_tests.streams_slow_reader import slow_reader
 
-PARTS = {"kills": kills}
+PARTS = {"many": many, "slow_reader": slow_reader, "overload": overload, "kills": kills}
+"""In this order: what a stream holds is seen best in a service that has done nothing yet."""
 
 
 async def _run(service: Service, parts: list[str]) -> tuple[dict[str, float], dict[str, object]]:

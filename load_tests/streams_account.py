@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 Json = dict[str, Any]
@@ -50,7 +51,7 @@ def _faults_in(events: Sequence[Json], stream_id: str, *, pushed: int) -> Counte
     return Counter(
         lost=len(set(range(pushed)) - set(seqs)),
         duplicated=len(events) - len({event["event_id"] for event in events}) + len(seqs) - len(set(seqs)),
-        disordered=sum(later < earlier for earlier, later in zip(seqs, seqs[1:], strict=False)),
+        disordered=sum(later < earlier for earlier, later in pairwise(seqs)),
         unexplained=sum(result["status"] != "result" and not result.get("reason") for result in results),
         foreign=sum(event["stream_id"] != stream_id for event in events),
         reused=len(ids) - len({track_id for _, track_id in ids}),

@@ -1,10 +1,10 @@
-"""A make-believe camera of the scenario `streams`: a live stream that is pushed and read as a careful client does it."""
+"""A make-believe camera of the scenario `streams`: a live stream that is pushed and read as a careful client does."""
 
 import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
@@ -105,6 +105,13 @@ class Camera:
                     raise RuntimeError(f"frame {seq}: {answer.status} {answer.body.decode(errors='replace')}")
             self.pushed_again += 1
             await asyncio.sleep(_RETRY_S)
+
+
+async def until(is_so: Callable[[], bool], *, within_s: float) -> None:
+    """Return once it is so; TimeoutError when that takes too long. For what nobody tells us."""
+    async with asyncio.timeout(within_s):
+        while not is_so():  # noqa: ASYNC110  it is so in other processes, or in plain dicts
+            await asyncio.sleep(0.01)
 
 
 async def _asked(service: Service, method: str, path: str, body: bytes = b"") -> bytes:

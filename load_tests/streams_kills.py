@@ -7,12 +7,13 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from load_tests.efficiency import say
 from load_tests.service import Service
 from load_tests.streams_account import crossing_error, crossings, differing_frames, faults, reasons
-from load_tests.streams_cameras import LINES, Camera, LiveStream
+from load_tests.streams_cameras import LINES, Camera, LiveStream, until
 from load_tests.streams_footage import footage
 from load_tests.streams_http import JPEG, Connection
 
@@ -62,7 +63,7 @@ async def kills(service: Service) -> tuple[dict[str, float], dict[str, object]]:
         "differing_frames": float(sum(differing_frames(*pair) for pair in pairs)),
     }
     return figures, {
-        "recoveries": recoveries,
+        "recoveries": [asdict(recovery) for recovery in recoveries],
         "faults": dict(found),
         "frames": sum(frames),
         "pushed_again": sum(camera.pushed_again for camera in cameras),
@@ -104,7 +105,9 @@ async def _kill_in_turn(
         for stage in STAGES:
             await asyncio.sleep(SETTLED_S)
             recoveries.append(recovery := await _killed(service, cameras, stage, jpeg))
-            say(f"kills: {stage} was back in {recovery.replaced_s:.1f} s, all streams {recovery.recovery_s:.2f} s after")
+            say(
+                f"kills: {stage} was back in {recovery.replaced_s:.1f} s, all streams {recovery.recovery_s:.2f} s after"
+            )
         await asyncio.sleep(SETTLED_S)
     finally:
         stop.set()
@@ -116,12 +119,10 @@ async def _killed(service: Service, cameras: Sequence[Camera], stage: str, jpeg:
     killed_s = time.monotonic()
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    while any(os.path.exists(f"/proc/{pid}/exe") for pid in before):  # a zombie has no program any more
-        await asyncio.sleep(0.01)
+    # A zombie has no program any more.
+    await until(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in before), within_s=_LONGEST_S)
     back_s = await asyncio.wait_for(_answers(service, stage, jpeg), _LONGEST_S)
-    async with asyncio.timeout(_LONGEST_S):
-        while min(camera.answered_s[-1] for camera in cameras) < back_s:
-            await asyncio.sleep(0.01)
+    await until(lambda: min(camera.answered_s[-1] for camera in cameras) >= back_s, within_s=_LONGEST_S)
     if not replicas(service, stage) or set(replicas(service, stage)) & set(before):
         raise RuntimeError(f"{stage} was not replaced")
     firsts = [next(at_s for at_s in camera.answered_s if at_s >= back_s) for camera in cameras]

@@ -55,6 +55,7 @@ MAX_CROSSING_ERROR, MAX_IDF1_DELTA = 1, 0.05
 NEAR_KERB_M, FAR_KERB_M, FAR_PAVEMENT_M = 11.2, 18.1, 22.6
 """Away from the camera. Between the kerbs lie the near cycle lane and both lanes of cars."""
 ASIDE_M = (-4.0, 0.0, 4.0)
+LOWEST_SHARE = 0.97
 
 Counts = dict[tuple[str, Direction], int]
 
@@ -83,17 +84,19 @@ SAMPLINGS = (
 
 
 def lines_across(scene: Scene, *, until_m: float = FAR_KERB_M) -> list[Line]:
-    """Lines straight across the road, from the near kerb to `until_m` away, in shares of the picture."""
+    """Lines straight across the road, from the near kerb to `until_m` away, in shares of the picture.
+
+    A line is left out where the near kerb lies at or below the picture's lower rim: walkers nearer than the kerb, and
+    lorries beyond it, would have boxes that end on the rim, and nobody can say on which side of the line's end.
+    """
     lens = scene.lens(CAMERA)
     middle_m = (NEAR_KERB_M + FAR_KERB_M) / 2 * tan(scene.view.yaw_rad)
     lines = []
     for x_m in ASIDE_M:
         ends_m = np.array([[middle_m + x_m, NEAR_KERB_M, 0.0], [middle_m + x_m, until_m, 0.0]])
-        (start, end), _ = lens.project(ends_m)
-        # Where the near kerb lies below the picture, the line begins at its lower rim.
-        start = end + (start - end) * min(1.0, (0.99 * lens.height_px - end[1]) / (start[1] - end[1]))
-        points = [tuple((point / (lens.width_px, lens.height_px)).tolist()) for point in (start, end)]
-        lines.append(Line(name=f"{x_m:+.0f} m", segment=Segment(start=points[0], end=points[1])))
+        near, far = (lens.project(ends_m)[0] / (lens.width_px, lens.height_px)).tolist()
+        if near[1] <= LOWEST_SHARE:
+            lines.append(Line(name=f"{x_m:+.0f} m", segment=Segment(start=tuple(near), end=tuple(far))))
     return lines
 
 
@@ -239,10 +242,7 @@ def measure(seed: int, found: Sequence[Detections]) -> dict[str, dict[str, Any]]
     """One street at every rate: what was counted, by how much that is wrong, IDF1."""
     scene = Scene(seed=seed)
     span = {"begin_s": EDGE_S, "end_s": N_FRAMES / CAMERA.fps - EDGE_S}
-    groups: Mapping[str, list[Line]] = {
-        "road": lines_across(scene),
-        "far": lines_across(scene, until_m=FAR_PAVEMENT_M),
-    }
+    groups = {"road": lines_across(scene), "far": lines_across(scene, until_m=FAR_PAVEMENT_M)}
     true = {group: true_counts(scene, lines, **span) for group, lines in groups.items()}
     truth = [named_truth(frame) for frame in truth_only(scene, CAMERA, frames=N_FRAMES)]
     rows = {}

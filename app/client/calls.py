@@ -25,9 +25,7 @@ class HttpCalls:
     """
 
     def __init__(self, url: str, *, headers: Mapping[str, str], timeout_s: float) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise InvalidParameterError(f"{url}: the address of a service begins with http:// or https://")
-        self._http = httpx.AsyncClient(base_url=url, headers=dict(headers), timeout=timeout_s)
+        self._http = httpx.AsyncClient(base_url=_address(url), headers=dict(headers), timeout=timeout_s)
         self._url = url
 
     async def close(self) -> None:
@@ -70,6 +68,16 @@ class HttpCalls:
             policy = POLICIES[Backoff.EXPONENTIAL]
             await asyncio.sleep(max(wait_s, delay_s(policy, attempt, jitter=jitter, announced_s=None)))
         raise AssertionError  # the last try returns or raises
+
+
+def _address(url: str) -> httpx.URL:
+    try:
+        address = httpx.URL(url)
+    except httpx.InvalidURL:
+        address = httpx.URL()
+    if address.scheme not in {"http", "https"} or not address.host:
+        raise InvalidParameterError(f"{url}: the address of a service begins with http:// or https:// and a host")
+    return address
 
 
 def _content(answer: httpx.Response) -> Any:

@@ -109,6 +109,7 @@ class LiveSession:
         self._check_open()
         seq = self.outbox.add(data, captured_at=captured_at, metadata=metadata)
         self._changed.set()
+        await asyncio.sleep(0)  # a sender that never waits would keep everything else from running
         return seq
 
     async def drain(self) -> None:
@@ -246,6 +247,7 @@ class LiveSession:
                 await connection.send(frame)
             except LostError:
                 return
+            await asyncio.sleep(0)  # or a burst would go on into a connection that is gone
 
     def _note(self, message: Told) -> None:
         match message:

@@ -28,10 +28,10 @@ _GOODBYE_S: Final = 2.0
 
 
 class SessionLostError(ConnectionError):
-    """The connection ended; `reason` is the broker's code for it, 0 when it gave none."""
+    """The connection ended; `reason` is the code for it, 0 when we ended it ourselves."""
 
     def __init__(self, reason: int = 0) -> None:
-        super().__init__("the connection to the MQTT broker ended")
+        super().__init__(reason)
         self.reason = reason
 
 
@@ -76,7 +76,7 @@ class MqttSession:
 
     @property
     def lost_by(self) -> int:
-        """The reason that the broker gave for ending the connection; 0 while it is up, and where it gave none."""
+        """The reason code that the connection ended with; 0 while it is up."""
         return self._lost.reason if self._lost is not None else 0
 
     async def publish(self, topic: str, event: WireEvent) -> asyncio.Future[int]:
@@ -121,11 +121,11 @@ class MqttSession:
         self._on_loop(lambda: self._accepted(reason, properties))
 
     def _on_disconnect(
-        self, _client: Client, _data: Any, flags: DisconnectFlags, reason: ReasonCode, _: Properties | None
+        self, _client: Client, _data: Any, _flags: DisconnectFlags, reason: ReasonCode, _: Properties | None
     ) -> None:
-        # Where the broker said nothing, the client makes a reason up.
-        code = reason.value if flags.is_disconnect_packet_from_server else 0
-        self._on_loop(lambda: self._ended(code))
+        # Where the broker gave no reason the client has one: 0x80 for a lost connection, 0x82 for an answer that it
+        # cannot read, which is how Mosquitto's PUBACK with 0x95 looks to it.
+        self._on_loop(lambda: self._ended(reason.value))
 
     def _on_publish(
         self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties | None

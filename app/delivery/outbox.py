@@ -17,7 +17,7 @@ from typing import Final, Generic, TypeVar
 from app.core.errors import UnavailableError
 from app.core.wire import WireEvent
 from app.delivery.outbox_file import OutboxFile
-from app.delivery.outbox_lock import SUFFIX, OutboxLock, orphans
+from app.delivery.outbox_lock import SUFFIX, OutboxLock, outboxes
 from app.delivery.outbox_rows import DeadLetter, DeadReason, Lane, Waiting
 
 LOG = logging.getLogger("sightline")
@@ -108,13 +108,15 @@ class Outbox:
     async def adopt(self) -> set[Lane]:
         """Take over what processes that have died left in the folder; the lanes that it belongs to."""
         lanes: set[Lane] = set()
-        for lock in await asyncio.to_thread(orphans, self._folder):
+        for path in await asyncio.to_thread(outboxes, self._folder):
+            if (lock := OutboxLock.left(path)) is None:
+                continue
             try:
-                lanes |= await self._adopt(lock.path)
+                lanes |= await self._adopt(path)
             except sqlite3.Error:
                 # Set aside and not deleted: somebody may want to look, and no later start stumbles over it.
                 LOG.exception("an outbox that was left behind cannot be read; it is kept as *.broken")
-                lock.path.rename(lock.path.with_suffix(".broken"))
+                path.rename(path.with_suffix(".broken"))
                 lock.remove()
             except BaseException:
                 lock.close()

@@ -29,6 +29,14 @@ class OutboxLock:
             return None
         return cls(path, descriptor)
 
+    @classmethod
+    def left(cls, path: Path) -> "OutboxLock | None":
+        """The lock for an outbox that is there and whose process has gone, else None."""
+        if (lock := cls.taken(path)) is None or path.exists():
+            return lock
+        lock.remove()  # another process has just taken it over; what is left is a lock without an outbox
+        return None
+
     def close(self) -> None:
         """Leave the file to whoever comes next."""
         os.close(self._descriptor)
@@ -41,17 +49,9 @@ class OutboxLock:
         self.close()
 
 
-def orphans(folder: Path) -> list[OutboxLock]:
-    """The locks of all outbox files in the folder whose process has gone, the oldest file first."""
-    locks: list[OutboxLock] = []
-    for path in sorted(folder.glob(f"*{SUFFIX}"), key=_age):
-        if (lock := OutboxLock.taken(path)) is None:
-            continue
-        if path.exists():
-            locks.append(lock)
-        else:  # another process has just taken this file over; what may be left is an empty lock of ours
-            lock.remove()
-    return locks
+def outboxes(folder: Path) -> list[Path]:
+    """The outbox files in the folder, whosever they are, the oldest first."""
+    return sorted(folder.glob(f"*{SUFFIX}"), key=_age)
 
 
 def _age(path: Path) -> float:

@@ -74,7 +74,7 @@ class EventLog:
     async def read(self, position: int, *, wait_s: float) -> tuple[tuple[WireEvent, ...], int]:
         """The events since `position` and where to read on; waits up to `wait_s` seconds for the first."""
         place, after_seq = position >> _SEQ_BITS, (position & ((1 << _SEQ_BITS) - 1)) - 1
-        if place >= self.end:
+        if not self._events or place >= self.end:
             told = self._told
             try:
                 async with asyncio.timeout(wait_s):

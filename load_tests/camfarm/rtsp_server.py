@@ -85,6 +85,11 @@ class RtspServer:
         """What to pull."""
         return f"rtsp://127.0.0.1:{self.port}/street"
 
+    async def quiet(self) -> None:
+        """Wait until no connection is left."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
     def cut(self) -> None:
         """End every connection as if the network had."""
         for writer in self._writers:

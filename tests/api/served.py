@@ -31,8 +31,8 @@ QUICK = PumpLimits(sender=SenderLimits(), busy_wait_s=0.05, idle_wait_s=0.2, dra
 
 
 def real_streams(chain: FakeChain, *, limits: StreamLimits | None = None) -> Streams:
-    """The real owner of streams, over that chain."""
-    limits = limits or StreamLimits()
+    """The real owner of streams, over that chain. Its mailboxes hold more than a client has open at once."""
+    limits = limits or StreamLimits(depth=40)
     return Streams(
         Surroundings(
             chain=chain,

@@ -41,7 +41,7 @@ def run_in_ray(small_cluster: Any) -> Run:  # noqa: ARG001  it has to run, no mo
     return lambda scenario: asyncio.run(on_one_actor(scenario))
 
 
-@pytest.fixture(params=["memory", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(120)])])
+@pytest.fixture(params=["memory", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.timeout(300)])])
 def run(request: pytest.FixtureRequest) -> Run:
     """Runs a scenario with an empty store."""
     return request.getfixturevalue(f"run_in_{request.param}")
@@ -148,6 +148,19 @@ def test_concurrent_claims_get_different_terms_and_one_of_them_is_the_owner(run:
         refused = [error for error in await asyncio.gather(*saves, return_exceptions=True) if error is not None]
         assert [type(error) for error in refused] == [MovedError] * 9
         await store.save("a", term=max(terms), state=make_state(), events=[])
+
+    run(scenario)
+
+
+def test_a_save_on_its_way_while_the_stream_is_claimed_does_not_hinder_the_new_owner(run: Run) -> None:
+    async def scenario(store: StreamStore) -> None:
+        term, position = (await store.create("a", StreamSpec())).term, 0
+        for seq in range(20):
+            save = store.save("a", term=term, state=make_state(last_seq=seq), events=make_events([seq]))
+            _, claim = await asyncio.gather(save, store.claim("a"))
+            assert claim.position + len(claim.events) >= position
+            term, position = claim.term, claim.position
+        await store.save("a", term=term, state=make_state(), events=[])
 
     run(scenario)
 

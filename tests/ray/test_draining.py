@@ -12,7 +12,7 @@ from deployments.draining import drained
 from tests.small_cluster import Cluster
 
 pytest_plugins = "tests.ray_fixtures"
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from tests.echo import ROOM
 from tests.small_cluster import Cluster
 
 pytest_plugins = "tests.ray_fixtures"
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 SESSIONS = [f"camera-{number}" for number in range(300)]
 ROUTER = "deployments.routing:SessionRouter"
 

@@ -20,7 +20,7 @@ from deployments.stream_book import EventRow, StreamBook
 from deployments.stream_store import RayStreamStore
 
 pytest_plugins = "tests.ray_fixtures"
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(120), pytest.mark.usefixtures("small_cluster")]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300), pytest.mark.usefixtures("small_cluster")]
 SPEC = spec_text(StreamSpec())
 
 
@@ -171,6 +171,19 @@ def test_a_book_that_was_passed_over_gives_no_state_away() -> None:
         assert ours["state"] is None
         assert ours["epoch"] > theirs["epoch"]
         assert ours["position"] > theirs["position"]
+
+    asyncio.run(scenario())
+
+
+def test_events_that_do_not_join_what_is_remembered_take_its_place() -> None:
+    async def scenario() -> None:
+        book = StreamBook(ClusterRecords("gap"), 8)
+        await book.create("a", spec=SPEC)
+        rows = [(f"a:{number}", "FrameResult", number, b"") for number in range(4)]
+        await book.save("a", term=1, state={"epoch": 0}, events=tuple(rows[:2]), position=0)
+        await book.save("a", term=1, state={"epoch": 0}, events=tuple(rows[2:]), position=10)
+        claim = await book.claim("a")
+        assert (list(claim["events"]), claim["position"]) == (rows[2:], 10)
 
     asyncio.run(scenario())
 

@@ -16,7 +16,7 @@ from app.delivery.outbox_file import ROW_BYTES, OutboxFile
 from app.delivery.outbox_rows import DeadReason, Lane
 from app.delivery.sinks import text_of
 from tests.fakes import ManualClock
-from tests.unit.delivery.parcels import OTHER_SINK, SINK, event, events, lane
+from tests.unit.delivery.parcels import OTHER_SINK, SINK, event, events, lane, until
 
 ROOM = OutboxLimits(max_bytes=10**9, max_dead_bytes=10**9)
 TEXT, OTHER_TEXT = text_of(SINK), text_of(OTHER_SINK)
@@ -193,6 +193,40 @@ def test_what_a_killed_process_left_is_taken_over_and_goes_first(tmp_path: Path)
             assert len(files_of(tmp_path)) == 4, "an outbox, its two companions and its lock"
 
         inside(tmp_path, scenario)
+
+
+def test_of_two_processes_that_find_a_file_one_takes_it_over(tmp_path: Path) -> None:
+    async def leaves(outbox: Outbox) -> None:
+        await outbox.append("s", [TEXT], events("s", *range(2000)))
+
+    async def finds(outbox: Outbox) -> None:
+        other = Outbox(tmp_path, limits=ROOM)
+        found = await asyncio.gather(outbox.adopt(), other.adopt())
+        assert sorted(map(len, found)) == [0, 1]
+        assert len(await seqs(outbox, lane("s"))) + len(await seqs(other, lane("s"))) == 2000
+        await other.close()
+
+    inside(tmp_path, leaves)
+    inside(tmp_path, finds)
+
+
+def test_taking_over_that_is_broken_off_begins_again(tmp_path: Path) -> None:
+    async def leaves(outbox: Outbox) -> None:
+        await outbox.append("s", [TEXT], events("s", *range(2000)))
+
+    async def takes_over(outbox: Outbox) -> None:
+        adopting = asyncio.create_task(outbox.adopt())
+        await until(lambda: outbox.totals.get(("waiting", TEXT), 0) >= 500)
+        adopting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await adopting
+        assert 500 <= outbox.totals["waiting", TEXT] < 2000
+        assert await outbox.adopt() == {lane("s")}
+        assert sorted(await seqs(outbox, lane("s"))) == list(range(2000))
+
+    inside(tmp_path, leaves)
+    inside(tmp_path, leaves)
+    inside(tmp_path, takes_over)
 
 
 def test_a_file_with_nothing_in_it_is_deleted_and_any_other_is_left(tmp_path: Path) -> None:

@@ -109,3 +109,16 @@ def test_an_event_that_is_forgotten_is_gone_on_from_by_its_frame() -> None:
 def test_a_forged_id_is_refused(forged: str) -> None:
     with pytest.raises(InvalidParameterError):
         log(result(0)).position(after_event=forged)
+
+
+def test_a_log_that_begins_anew_far_on_is_waited_at_and_not_spun_on() -> None:
+    async def scenario() -> list[str]:
+        heir = EventLog("s", history=4, begin=1 << 32)
+        reading = asyncio.create_task(heir.read(0, wait_s=5))
+        await asyncio.sleep(0)
+        assert not reading.done()
+        heir.append([result(3, epoch=1)])
+        events, _ = await reading
+        return [event.event_id for event in events]
+
+    assert asyncio.run(scenario()) == ["s:1:gap:2", "s:1:3"]

@@ -1,6 +1,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,17 @@ from load_tests.camfarm import Camera, Scene, barcode, render
 from load_tests.camfarm.http_sources import HttpFaults, HttpSources
 from load_tests.camfarm.rtsp_server import RtspFaults, RtspServer
 from load_tests.camfarm.video import write_mp4
-from tests.unit.pipeline.pulling import Told, check_nothing_is_missing, in_a_thread, numbers, street
+from tests.unit.pipeline.pulling import (
+    Told,
+    check_nothing_is_missing,
+    failed,
+    frames,
+    from_first_frame,
+    in_a_thread,
+    numbers,
+    running,
+    street,
+)
 
 IDLE, CONNECTING, STREAMING, RECOVERING = SessionState
 HOUR_S = 3600.0
@@ -58,7 +69,7 @@ def test_the_captured_time_of_rtsp_is_the_camera_s_own_and_not_the_arrival() -> 
             told.on_item = lambda item: ages_s.append(time.time() - getattr(item, "captured_at", 0.0))
             await told.until(frames(30))
         captured = [frame.captured_at for frame in told.frames[-15:]]
-        steps_s = [after - before for before, after in zip(captured, captured[1:], strict=False)]
+        steps_s = [after - before for before, after in pairwise(captured)]
         return ages_s, steps_s
 
     ages_s, steps_s = asyncio.run(scenario())
@@ -154,8 +165,8 @@ def test_stamps_that_jump_an_hour_are_flagged_once_and_move_no_time(jump_s: floa
     assert [frame.verdict for frame in told.frames].count(verdict) == 1
     pts_s = [frame.pts_s for frame in told.frames]
     captured_at = [frame.captured_at for frame in told.frames]
-    assert all(0 <= after - before < 1 for before, after in zip(pts_s, pts_s[1:], strict=False))
-    assert all(0 <= after - before < 1 for before, after in zip(captured_at, captured_at[1:], strict=False))
+    assert all(0 <= after - before < 1 for before, after in pairwise(pts_s))
+    assert all(0 <= after - before < 1 for before, after in pairwise(captured_at))
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "mjpeg"])
@@ -215,7 +226,7 @@ def test_a_target_rate_leaves_frames_out_in_the_decoder_and_counts_them() -> Non
         return told
 
     told = asyncio.run(scenario())
-    steps_s = [after.pts_s - before.pts_s for before, after in zip(told.frames[2:], told.frames[3:], strict=False)]
+    steps_s = [after.pts_s - before.pts_s for before, after in pairwise(told.frames[2:])]
     assert steps_s == pytest.approx([0.2] * len(steps_s), abs=0.02)
     assert {lost.reason for lost in told.lost} >= {Reason.SAMPLED}
     check_nothing_is_missing(told.items, first=0, cycle=60)
