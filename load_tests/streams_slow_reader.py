@@ -17,7 +17,9 @@ STREAMS, FRAMES = 4, 300
 BUSY_HZ, QUIET_HZ = 6.0, 2.0
 ROUNDS, TURN_S = 5, 8.0
 _LONGEST_S = 30.0
-BUSY_CONF = 0.02
+ZONES = [
+    {"name": f"{index:0>100}", "polygon": [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]} for index in range(64)
+]
 HISTORY = 1024
 """Events of a stream that the service remembers, from `StreamLimits`."""
 MIB = 2**20
@@ -69,8 +71,8 @@ async def slow_reader(service: Service) -> tuple[dict[str, float], dict[str, obj
     """Figures and details."""
     jpegs = footage(STREAMS, FRAMES)
     say("slow_reader: filling the busy stream's history")
-    # Whatever might be an object makes long events: more than the sockets on the way to a slow reader take in.
-    busy = await LiveStream.open(service, lines=LINES, conf=BUSY_CONF)
+    # Many zones make long events: more than the sockets on the way to a slow reader take in.
+    busy = await LiveStream.open(service, lines=LINES, zones=ZONES)
     readers = Readers([busy, *[await LiveStream.open(service, lines=LINES) for _ in jpegs[1:]]], jpegs)
     while len(readers.pushes[0].begun_s) < HISTORY:
         await readers.pushes[0].keep(TOGETHER, seconds=1.0)

@@ -5,8 +5,8 @@ part of the same frames with their own time stamps, and gets a tracker and a cou
 per frame, and the rates differ in nothing else. Truth is the farm's: who crosses, which way, when, whose box is where.
 
 `crossing_error` is the worst difference from the true count of any line, direction, rate and street. The lines lie
-across the road, from kerb to kerb. `details.far` has the same for lines that reach over the far pavement, where who
-crosses behind a truck is seen by nobody. IDF1 is compared with that at 30 fps.
+across the road, from kerb to kerb, where both are in the picture. `details.far` has the same for lines that reach over
+the far pavement, where who crosses behind a truck is seen by nobody. IDF1 is compared with that at 30 fps.
 """
 
 import asyncio
@@ -56,6 +56,7 @@ NEAR_KERB_M, FAR_KERB_M, FAR_PAVEMENT_M = 11.2, 18.1, 22.6
 """Away from the camera. Between the kerbs lie the near cycle lane and both lanes of cars."""
 ASIDE_M = (-4.0, 0.0, 4.0)
 LOWEST_SHARE = 0.97
+"""Of the picture's height: the lowest place where a line may begin."""
 
 Counts = dict[tuple[str, Direction], int]
 

@@ -14,9 +14,9 @@ from app.api.sending import SenderLimits, StreamSender
 from app.api.sent_frame import is_greeting, sent_frame
 from app.api.told import Ack, Credit, GoAway, Told, refusal
 from app.contract.vision_pb2 import VideoFrame
-from app.core.errors import InvalidParameterError, OverloadedError, SightlineError, UnavailableError
+from app.core.errors import InvalidParameterError, NotFoundError, OverloadedError, SightlineError, UnavailableError
 from app.core.wire import WireEvent
-from app.pipeline.stream_host import EventBatch, StreamHost
+from app.pipeline.stream_host import EventBatch, StreamHost, StreamStatus
 
 T = TypeVar("T")
 NEWEST: Final = (1 << 63) - 1
@@ -185,11 +185,14 @@ class StreamPump:
                     since = noted if since is None else max(noted, since)
                 # The position first: what is told in between is read then, and not missed.
                 self._position = await host.position(self._stream_id, after_seq=NEWEST if since is None else since)
-                status = await host.show(self._stream_id)
+                status = await self._shown()
             except UnavailableError as error:
                 await _pause(error)
                 continue
             break
+        if status is None:
+            self.sender.stop()
+            return
         in_flight = status.summary.in_flight
         if since is None:
             # Ends come in order: the oldest open frame lies at least so far back.
@@ -200,6 +203,12 @@ class StreamPump:
             told = min(since, status.last_seq)
         self.sender.open(last_seq=status.last_seq, told=told, window=status.window)
         self._wanted.set()
+
+    async def _shown(self) -> StreamStatus | None:
+        """The stream; None when it is closed, while its last events can still be read."""
+        with suppress(NotFoundError):
+            return await self._ports.host.show(self._stream_id)
+        return None
 
     async def _offer_on(self) -> None:
         while True:
@@ -212,6 +221,8 @@ class StreamPump:
                 except UnavailableError as error:
                     self.sender.offer_again()
                     await _pause(error)
+                except NotFoundError:
+                    return  # it was closed under our hands; what is read says so
 
     async def _read(self) -> EventBatch:
         """The next events, or the last."""
@@ -230,7 +241,10 @@ class StreamPump:
     async def _ask_owner(self) -> None:
         """A new owner that took over without a word knows nothing of frames that the old one had not ended."""
         awaited = self.sender.awaited
-        if awaited is not None and (await self._ports.host.show(self._stream_id)).last_seq < awaited:
+        if awaited is None:
+            return
+        status = await self._shown()
+        if status is not None and status.last_seq < awaited:
             self._again()
 
     def _again(self) -> None:

@@ -93,6 +93,7 @@ async def _send(socket: WebSocket, pump: StreamPump, *, stalled_s: float) -> _En
             try:
                 async with asyncio.timeout(stalled_s):
                     await socket.send_text(as_text(item))
+                await asyncio.sleep(0)  # sending does not wait while there is room, and others want the loop too
             except TimeoutError:
                 return _Ending(code=OVERLOADED, reason="nothing was read for too long")
     return _Ending(code=CLOSED if pump.is_closed else RESTART)

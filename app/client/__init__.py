@@ -5,11 +5,13 @@ from app.client.errors import AnswerError, UnreachableError
 from app.client.session import SessionLimits
 from app.client.sightline import AsyncSightline, StreamInfo
 from app.client.stream import AsyncStream
+from app.policy.reconnect import Backoff
 
 __all__ = [
     "AnswerError",
     "AsyncSightline",
     "AsyncStream",
+    "Backoff",
     "SessionLimits",
     "Sightline",
     "Stream",

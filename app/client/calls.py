@@ -20,8 +20,9 @@ LONGEST_WAIT_S: Final = 10.0
 class HttpCalls:
     """The calls of one client, over connections that are kept.
 
-    A call is tried up to four times where that is safe: when no connection came about, when the service says "later",
-    and, of calls that may come twice (`is_repeatable`), when the connection broke in between.
+    A call is tried up to four times where that is safe and may help: when nobody listens, when the service says
+    "later", and, of calls that may come twice (`is_repeatable`), when the connection broke in between. One that has no
+    answer in time is not.
     """
 
     def __init__(self, url: str, *, headers: Mapping[str, str], timeout_s: float) -> None:
@@ -53,8 +54,8 @@ class HttpCalls:
             try:
                 answer = await self._http.request(method, path, content=content, params=query, headers=headers)
             except httpx.HTTPError as error:
-                is_safe = is_repeatable or isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-                if not is_safe or attempt + 1 == TRIES:
+                is_broken = is_repeatable and not isinstance(error, httpx.TimeoutException)
+                if not (is_broken or isinstance(error, httpx.ConnectError)) or attempt + 1 == TRIES:
                     raise UnreachableError(f"{self._url}: {_words(error)}") from error
                 wait_s = 0.0
             else:

@@ -71,7 +71,7 @@ class Connection:
     async def send(self, frame: OutgoingFrame) -> None:
         """Send one frame; waits while the network takes nothing."""
         try:
-            await self._socket.send(_message(frame))
+            await self._socket.send(message_of(frame))
         except ConnectionClosed as error:
             raise _lost(error) from error
 
@@ -126,13 +126,17 @@ def _lost(error: ConnectionClosed) -> LostError | SightlineError:
     return LostError(cause or UnavailableError(f"closed with {error.rcvd.code} {error.rcvd.reason}".rstrip()))
 
 
-def _message(frame: OutgoingFrame) -> bytes:
-    seconds, rest_s = divmod(frame.captured_at, 1)
-    message = VideoFrame(
-        seq=frame.seq,
-        captured_at=Timestamp(seconds=int(seconds), nanos=min(round(rest_s * _NANOS), _NANOS - 1)),
-        data=frame.data,
-        metadata=frame.metadata,
-        dropped=None if frame.dropped is None else frame.dropped.value,
-    )
-    return message.SerializeToString()
+def message_of(frame: OutgoingFrame) -> bytes:
+    """The frame as it is sent; InvalidParameterError for a time or metadata that cannot be."""
+    try:
+        seconds, rest_s = divmod(frame.captured_at, 1)
+        message = VideoFrame(
+            seq=frame.seq,
+            captured_at=Timestamp(seconds=int(seconds), nanos=min(round(rest_s * _NANOS), _NANOS - 1)),
+            data=frame.data,
+            metadata=frame.metadata,
+            dropped=None if frame.dropped is None else frame.dropped.value,
+        )
+        return message.SerializeToString()
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidParameterError(f"captured_at is a number of seconds, metadata holds text: {error}") from None

@@ -78,7 +78,7 @@ class LiveSession:
         self._is_reader = is_reader
         self._on_state = on_state
         self._give_up_s = limits.give_up_s
-        self._policy = ReconnectPolicy(backoff=limits.backoff)
+        self._policy = ReconnectPolicy(backoff=Backoff(limits.backoff))
         self._session = Session()
         self._token: str | None = None
         self._after_s: float | None = None  # the service itself said when to come again

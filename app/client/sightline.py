@@ -1,5 +1,6 @@
 """The asynchronous client of one service."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -78,7 +79,9 @@ class AsyncSightline:
 
     async def detect(self, picture: Picture, **query: str | float) -> FrameResult:
         """The objects in one picture. `query`: `conf`, `iou`, `classes`, `roi`, `tile`, as the HTTP call has them."""
-        answer = await self._calls.json("POST", "/v1/detections", body=encoded(picture), query=query)
+        answer = await self._calls.json(
+            "POST", "/v1/detections", body=await asyncio.to_thread(encoded, picture), query=query
+        )
         return read(FrameResult, answer)
 
     async def streams(self) -> list[StreamInfo]:

@@ -11,22 +11,27 @@ from typing import Final, Self, TypeVar
 
 from app.client.calls import HttpCalls
 from app.client.clip import Clip
+from app.client.connection import message_of
+from app.client.outbox import OutgoingFrame
 from app.client.picture import Picture, encoded
 from app.client.reading import read
 from app.client.session import LiveSession
-from app.core.errors import InvalidParameterError, SightlineError
+from app.core.errors import InvalidParameterError, SightlineError, TooLargeError
 from app.core.result import Event, Summary
 from app.policy.session import SessionState
 
 T = TypeVar("T")
+MAX_FRAME_BYTES: Final = 8 * 1024**2
+"""What the service takes. Source: app/api/sent_frame.py."""
 _LAST_WORD_S: Final = 5.0
+"""How long the end of a stream that was closed may be on its way."""
 
 
 class AsyncStream:
     """An open stream, from `AsyncSightline.open`, `attach` or `watch`.
 
-    As a context manager, one from `open` is finished at the end, and closed without waiting after an exception; the
-    others are only let go of.
+    As a context manager it waits at the end for what was sent, and one from `open` is finished; after an exception it
+    waits for nothing, and one from `open` is closed at the service.
     """
 
     def __init__(
@@ -46,6 +51,8 @@ class AsyncStream:
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         try:
+            if kind is None:
+                await self.drain()
             if self._is_own and not self._session.is_over:
                 if kind is None:
                     await self.finish()
@@ -88,7 +95,11 @@ class AsyncStream:
         data = bytes(picture) if isinstance(picture, bytes | bytearray) else await asyncio.to_thread(encoded, picture)
         if not data:
             raise InvalidParameterError("the picture is empty")
-        return await self._session.put(data, captured_at=at_s, metadata=dict(metadata or {}))
+        if len(data) > MAX_FRAME_BYTES:
+            raise TooLargeError(f"a picture has at most {MAX_FRAME_BYTES} bytes, not {len(data)}")
+        known = dict(metadata or {})
+        message_of(OutgoingFrame(seq=0, data=b"", captured_at=at_s, metadata=known))  # fails here, not when it is sent
+        return await self._session.put(data, captured_at=at_s, metadata=known)
 
     async def send_all(self, pictures: Iterable[Picture] | AsyncIterable[Picture]) -> int:
         """Send them one by one; how many there were."""

@@ -19,7 +19,7 @@ from app.media.pull.parameters import PullParameters
 from app.media.pull.process import DecoderProcess, Died, News, Picture
 from app.media.pull.source_url import SourceUrl
 from app.pipeline.pulled_time import PulledTime
-from app.policy.reconnect import ReconnectPolicy
+from app.policy.reconnect import CAP_S, ReconnectPolicy
 from app.policy.session import (
     Close,
     Connect,
@@ -42,6 +42,10 @@ START_S: Final = 3.0
 """A decoder process may take so long to start before the time to connect begins."""
 SILENT_S: Final = 3.0
 """A process that says nothing for so long (it says that it lives once a second) is stuck, not its source."""
+_LASTING: Final = frozenset(
+    {Reason.UNAUTHORIZED, Reason.FORBIDDEN, Reason.REDIRECTED, Reason.UNSUPPORTED, Reason.TOO_LARGE}
+)
+"""What seconds do not heal is tried every ten seconds, whatever the policy: cameras lock out who guesses passwords."""
 _HUGE_PX: Final = 1 << 30
 
 
@@ -158,6 +162,7 @@ class PulledStream:
                 case Close():
                     self._close()
                 case Connect(after_s=after_s):
+                    after_s = max(after_s, CAP_S) if reason in _LASTING else after_s
                     self._retry = asyncio.get_running_loop().call_later(after_s, self._connect)
                 case ResetSequence():
                     resets_sequence = True

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import itertools
+import ssl
 import time
 from dataclasses import dataclass
 from fractions import Fraction
@@ -40,18 +41,26 @@ class HttpSources:
     A segment of HLS is one group of pictures. With `login` each request must bring it, as Basic.
     """
 
-    def __init__(self, clip: Clip, faults: HttpFaults | None = None, *, login: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        clip: Clip,
+        faults: HttpFaults | None = None,
+        *,
+        login: tuple[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.faults = faults or HttpFaults()
         self.accepted = 0
         self.paths: list[str] = []
         self._clip = clip
         self._login = login
+        self._tls = tls
         self._begun_s = time.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(
@@ -72,7 +81,7 @@ class HttpSources:
 
     def url(self, path: str) -> str:
         """What to pull."""
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}{path}"
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import itertools
 import re
+import ssl
 import time
 from dataclasses import dataclass
 from types import TracebackType
@@ -50,19 +51,27 @@ class RtspServer:
     `faults` may be changed while it runs. `accepted` counts connections, `sent` the frames of the newest one.
     """
 
-    def __init__(self, clip: Clip, faults: RtspFaults | None = None, *, login: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        clip: Clip,
+        faults: RtspFaults | None = None,
+        *,
+        login: tuple[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.faults = faults or RtspFaults()
         self.accepted = 0
         self.sent = 0
         self.requests: list[str] = []
         self._clip = clip
         self._login = login
+        self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(
@@ -83,7 +92,7 @@ class RtspServer:
     @property
     def url(self) -> str:
         """What to pull."""
-        return f"rtsp://127.0.0.1:{self.port}/street"
+        return f"rtsp{'s' if self._tls else ''}://127.0.0.1:{self.port}/street"
 
     async def quiet(self) -> None:
         """Wait until no connection is left."""

@@ -106,7 +106,7 @@ class FakeHost:
         return await self.show(stream_id)
 
     async def show(self, stream_id: str) -> StreamStatus:
-        kept = self._owned(stream_id)
+        kept = self._live(stream_id)
         return StreamStatus(
             stream_id=stream_id,
             spec=kept.spec,
@@ -135,7 +135,7 @@ class FakeHost:
 
     async def offer(self, stream_id: str, frames: Sequence[Offer]) -> Offered:
         self.offers.append(list(frames))
-        kept = self._owned(stream_id)
+        kept = self._live(stream_id)
         for frame in frames:
             seq = kept.last_seq + 1 if frame.seq is None else frame.seq
             if seq > kept.last_seq:
@@ -177,6 +177,13 @@ class FakeHost:
         if stream_id not in self._streams:
             raise NotFoundError("there is no such stream")
         return self._streams[stream_id]
+
+    def _live(self, stream_id: str) -> Kept:
+        """A closed stream can only be read."""
+        kept = self._owned(stream_id)
+        if kept.is_closed:
+            raise NotFoundError("this stream is closed")
+        return kept
 
     def _end(self, ref: FrameRef, frame: Offer) -> FrameResult:
         if frame.dropped is not None:

@@ -1,25 +1,34 @@
 """The Python client against the real service over a network that is cut, slow, gone or wrong."""
 
 import asyncio
+import subprocess
+import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from app.api import sent_frame
 from app.client import AsyncSightline, AsyncStream, SessionLimits, Sightline, UnreachableError
 from app.client import session as session_module
 from app.client import sightline as sightline_module
 from app.client.mark import ReadingMark
 from app.client.outbox import Outbox
-from app.core.errors import InvalidParameterError, NotFoundError, OverloadedError, UndecodableError
+from app.client.stream import MAX_FRAME_BYTES
+from app.core.errors import InvalidParameterError, NotFoundError, OverloadedError, TooLargeError, UndecodableError
 from app.core.result import Event, FrameResult, Gap, Status, Summary
 from app.policy.reconnect import CAP_S, FAST_S, FIRST_S, Backoff
 from app.policy.session import SessionState
+from app.settings import ROOT
 from tests.api.fake_host import FakeHost
 from tests.api.live_wire import DeadWire
 from tests.api.served import real_streams, served_apart, serving
+from tests.builders import make_rgb
 from tests.fakes import FakeChain
 from tests.servers.proxy import Proxy, proxying
 
@@ -27,6 +36,7 @@ FRAME = b"x" * 200
 WITHIN_S = 60.0
 CONNECT_S = 1.5
 """What a connection may take on this machine beside the policy's wait."""
+OPEN_FILES = Path("/proc/self/fd")
 FAST = SessionLimits(backoff=Backoff.FAST)
 
 
@@ -228,6 +238,7 @@ def test_latest_frame_never_waits_and_tells_of_every_frame_that_it_left_out() ->
                 await stream.drain()
                 proxy.is_closed = True
                 proxy.cut()
+                await until(lambda: stream.state is SessionState.RECOVERING)
                 async with asyncio.timeout(2):
                     await stream.send_all([FRAME] * 500)
                 assert len(stream._session.outbox) == 500
@@ -371,6 +382,64 @@ def test_a_stream_that_the_service_pulls_takes_no_frames_from_here() -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"picture": b""},
+        {"picture": bytes(MAX_FRAME_BYTES + 1)},
+        {"picture": np.zeros((4, 4), np.uint8)},
+        {"picture": np.zeros((4, 4, 3), np.float32)},
+        {"picture": FRAME, "captured_at": float("nan")},
+        {"picture": FRAME, "captured_at": 1e300},
+        {"picture": FRAME, "metadata": {"gate": 7}},
+        {"picture": FRAME, "metadata": {"gate": "\ud800"}},
+    ],
+    ids=lambda wrong: str({key: value for key, value in wrong.items() if key != "picture"} or wrong["picture"][:1]),
+)
+def test_what_cannot_be_sent_is_refused_where_it_is_given_and_the_stream_goes_on(wrong: dict[str, Any]) -> None:
+    async def scenario() -> None:
+        async with serving() as served, AsyncSightline(served.url) as client:
+            stream = await client.open()
+            with pytest.raises((InvalidParameterError, TooLargeError)):
+                await stream.send(**wrong)
+            assert await stream.send(FRAME) == 0
+            assert (await stream.finish()).captured == 1
+
+    run(scenario)
+
+
+def test_the_largest_picture_is_the_service_s() -> None:
+    assert sent_frame.MAX_FRAME_BYTES == MAX_FRAME_BYTES
+
+
+def test_pixels_and_files_are_sent_as_pictures(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        file = tmp_path / "picture.jpg"
+        file.write_bytes(FRAME)
+        async with serving() as served, AsyncSightline(served.url) as client, await client.open() as stream:
+            await stream.send(make_rgb())
+            await stream.send(file)
+            await stream.drain()
+            jpeg, as_it_was = (bytes(frame.data) for batch in served.chain.batches for frame in batch)
+            assert (jpeg[:3], as_it_was) == (b"\xff\xd8\xff", FRAME)
+
+    run(scenario)
+
+
+def test_leaving_says_when_frames_had_no_end() -> None:
+    async def scenario() -> None:
+        limits = SessionLimits(backoff=Backoff.FAST, give_up_s=0.5)
+        async with serving() as served, proxying(served.port) as proxy, through(proxy, limits=limits) as client:
+            stream = await client.open()
+            with pytest.raises(UnreachableError):
+                async with stream:
+                    proxy.is_closed = True
+                    proxy.cut()
+                    await stream.send(FRAME)
+
+    run(scenario)
+
+
 def test_a_network_that_falls_silent_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.client.connection.PING_S", 0.1)
     monkeypatch.setattr("app.client.connection.SILENT_S", 0.2)
@@ -472,9 +541,7 @@ def test_the_service_gone_for_too_long_ends_the_session_with_the_last_failure() 
 
 
 def test_the_blocking_client_does_the_same_and_leaves_nothing_behind() -> None:
-    import threading
-
-    threads = set(threading.enumerate())
+    threads, files = set(threading.enumerate()), len(list(OPEN_FILES.iterdir()))
     with served_apart() as url:
         with Sightline(url) as client:
             with client.open(label="gate") as stream:
@@ -493,3 +560,12 @@ def test_the_blocking_client_does_the_same_and_leaves_nothing_behind() -> None:
         client.close()
         assert client._loop.is_stopped
     assert set(threading.enumerate()) == threads
+    assert len(list(OPEN_FILES.iterdir())) == files
+
+
+def test_a_program_that_closes_nothing_ends_all_the_same() -> None:
+    program = "import sys; from app.client import Sightline; Sightline(sys.argv[1]).open().send(b'x')"
+    with served_apart() as url:
+        line = [sys.executable, "-X", "dev", "-W", "error", "-c", program, url]
+        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "")

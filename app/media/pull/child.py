@@ -65,6 +65,7 @@ class Decoder:
         self._control = control
         self._ring = ring
         self._taken_in = 0
+        self._counting = threading.Lock()
         self._reading: Reading | None = None
 
     @property
@@ -89,9 +90,10 @@ class Decoder:
         self.handover.finish(Broken(reason=reason))
 
     def _count(self) -> int:
-        self._taken_in += 1
-        self._ring.taken_in = self._taken_in
-        return self._taken_in
+        with self._counting:
+            self._taken_in += 1
+            self._ring.taken_in = self._taken_in
+            return self._taken_in
 
 
 def confine(parent: int) -> None:

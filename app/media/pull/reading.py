@@ -1,10 +1,11 @@
 """The decoding loop of a pulled source: packets in, frames to the hand-over, each packet with exactly one end."""
 
 import struct
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from av.codec.context import Flags as CodecFlags
 from av.packet import Packet
@@ -12,6 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from app.media.opening import AV_ERRORS
+from app.media.pull.backlog import Backlog
 from app.media.pull.handover import Handover
 from app.media.pull.messages import Filled, Job, Reason
 from app.media.pull.pacing import Pace
@@ -44,6 +46,8 @@ class Reading:
         self._handover = handover
         self._count = count
         self._open: dict[int, None] = {}
+        self._backlog: Backlog[Packet[VideoStream]] = Backlog(is_live=not source.is_paced)
+        self._reason = Reason.CLOSED
         self._scaler = Scaler()
         self._sampler = None if job.fps is None else Sampler(fps=job.fps)
         is_paced = source.is_paced and (job.parameters.pace or not job.source.is_file)
@@ -64,25 +68,33 @@ class Reading:
 
     def run(self) -> Reason:
         """Why it ended; every frame that was taken in has been handed over or shed."""
-        reason = Reason.CLOSED
+        reader = threading.Thread(target=self._read, daemon=True)
+        reader.start()
+        for packet, skipped in self._backlog:
+            self._handover.shed(skipped, Reason.SUPERSEDED)
+            arrival = cast("_Arrival", packet.opaque)
+            self._open[arrival.number] = None
+            self._decode(packet)
+            self._shed_before(arrival.number - _MAX_DELAY)
+        reader.join()
+        self._decode(None)
+        self._shed_before(None)
+        self._handover.shed(self._backlog.skipped, Reason.SUPERSEDED)
+        return self._source.failure or self._reason
+
+    def _read(self) -> None:
+        """Packets from the source into the backlog, each with its arrival."""
         try:
             for packet in self._source.container.demux(self._source.stream):
                 if packet.size:
-                    self._take(packet)
+                    number = self._count()
+                    packet.opaque = _Arrival(number, time.monotonic(), time.time(), _captured_s(packet))
+                    self._backlog.put(packet, is_key=packet.is_keyframe)
             if self._source.is_paced:
-                reason = Reason.ENDED
+                self._reason = Reason.ENDED
         except AV_ERRORS:
-            reason = Reason.CLOSED
-        self._decode(None)
-        self._shed_before(None)
-        return self._source.failure or reason
-
-    def _take(self, packet: "Packet[VideoStream]") -> None:
-        number = self._count()
-        self._open[number] = None
-        packet.opaque = _Arrival(number, time.monotonic(), time.time(), _captured_s(packet))
-        self._decode(packet)
-        self._shed_before(number - _MAX_DELAY)
+            pass  # the connection broke, which is how the others end, too
+        self._backlog.end()
 
     def _decode(self, packet: "Packet[VideoStream] | None") -> None:
         begun_s = self._busy_since_s = time.monotonic()

@@ -19,6 +19,6 @@ EXPECTED = [
 ]
 
 
-@pytest.mark.parametrize(("event", "line"), zip(EVENTS, EXPECTED, strict=True), ids=lambda value: str(value)[:20])
+@pytest.mark.parametrize(("event", "line"), list(zip(EVENTS, EXPECTED, strict=True)), ids=lambda value: str(value)[:20])
 def test_each_kind_of_event_has_its_words(event: Event, line: str) -> None:
     assert words(event) == line

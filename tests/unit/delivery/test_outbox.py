@@ -251,17 +251,16 @@ def test_adopted_events_never_take_the_place_of_one_that_is_on_its_way(tmp_path:
     async def takes_over(outbox: Outbox) -> None:
         await outbox.append("s", [TEXT], events("s", 0, 1, 2))
         on_their_way = await outbox.head(lane("s"), max_events=3, max_bytes=10**6)
-        await outbox.append("big", [TEXT], [event("big", 0, size=6 * (100 + ROW_BYTES) - ROW_BYTES)])  # evicts them
-        assert len(await dead(outbox)) == 3
-        rows = await outbox.head(lane("big"), max_events=1, max_bytes=1)
-        await outbox.delivered(lane("big"), rows)
+        await outbox.append("big", [TEXT], [event("big", 0, size=12 * row - ROW_BYTES)])  # evicts them
+        await outbox.append("big", [TEXT], [event("big", 1)])  # and this one the one before
+        assert len(await dead(outbox)) == 4
         await outbox.adopt()
         await outbox.delivered(lane("s"), on_their_way)
         assert await seqs(outbox, lane("t")) == [0, 1, 2, 3, 4]
 
-    limits = OutboxLimits(max_bytes=6 * (100 + ROW_BYTES), max_dead_bytes=10**6)
+    row = 100 + ROW_BYTES
     inside(tmp_path, leaves)
-    inside(tmp_path, takes_over, limits=limits)
+    inside(tmp_path, takes_over, limits=OutboxLimits(max_bytes=12 * row, max_dead_bytes=10**6))
 
 
 def test_a_broken_file_is_set_aside_and_the_others_are_taken_over(tmp_path: Path) -> None:

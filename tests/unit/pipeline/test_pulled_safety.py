@@ -1,5 +1,7 @@
 import asyncio
+import ssl
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -7,6 +9,7 @@ from app.media.pull.messages import Reason
 from app.policy.session import SessionState
 from load_tests.camfarm.http_sources import HttpFaults, HttpSources
 from load_tests.camfarm.rtsp_server import RtspFaults, RtspServer
+from tests.unit.media.web import certificate
 from tests.unit.pipeline.pulling import FAST, Told, failed, frames, running, street
 
 ONCE = replace(FAST, max_attempts=0)
@@ -118,3 +121,38 @@ def test_a_decoder_that_gets_no_memory_dies_alone_and_the_stream_says_so() -> No
 
     told = asyncio.run(scenario())
     assert told.states[-1] == (SessionState.IDLE, Reason.CRASHED)
+
+
+@pytest.mark.parametrize("scheme", ["rtsps", "https"])
+@pytest.mark.parametrize("name", ["localhost", "elsewhere.test"])
+def test_over_tls_the_server_s_name_is_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, name: str
+) -> None:
+    """The certificate is in the list of authorities, so that only the name decides."""
+    file = certificate(name, tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(file)
+
+    async def scenario() -> Told:
+        async with RtspServer(street(), tls=tls) as rtsp, HttpSources(street(), tls=tls) as http:
+            url = {"rtsps": rtsp.url, "https": http.url("/vod.m3u8")}[scheme].replace("127.0.0.1", "localhost")
+            async with running(url, policy=ONCE) as (_, told):
+                await told.until(lambda told: frames(20)(told) or told.states[-1][0] is SessionState.IDLE)
+            return told
+
+    told = asyncio.run(scenario())
+    assert len(told.frames) >= (20 if name == "localhost" else 0)
+    assert (told.frames == []) is (name != "localhost")
+
+
+def test_a_wrong_password_is_not_tried_five_times_a_second() -> None:
+    async def scenario() -> int:
+        async with RtspServer(street(), login=LOGIN) as server:
+            url = server.url.replace("//", "//admin:wrong@", 1)
+            async with running(url) as (_, told):
+                await told.until(failed(Reason.UNAUTHORIZED))
+                await asyncio.sleep(1)  # five tries of the fast policy
+            return server.accepted
+
+    assert asyncio.run(scenario()) == 1
