@@ -1,19 +1,24 @@
 """The public face as a deployment: HTTP over a chain of stages."""
 
+import asyncio
 import gc
+from contextvars import Context
 from typing import Any
 
 from fastapi import FastAPI
 
 from app import assembly
 from app.api.application import ApiLimits, create_app
-from app.api.bodies import BodyLimits
+from app.api.bodies import BodyBudget, BodyLimits
+from app.api.resume import ResumeTokens
+from app.api.stream_pump import PumpPorts
 from app.core.model import ModelSpec
 from app.pipeline.chain import Chain
 from app.pipeline.stream_host import StreamHost
 from app.pipeline.streams import Streams
 from app.settings import Settings
 from deployments.chain import ServeChain
+from deployments.draining import drained
 from deployments.keeper import Keeper
 from deployments.stream_store import RayStreamStore
 from deployments.streams import ServeStreams
@@ -35,6 +40,13 @@ class Ingress:
             self._chain = self._colocated()
             self._host = self._owner = assembly.streams(settings, self._chain, spec, store=store)
         self._keeper = Keeper(self._host, store)
+        self._ports = PumpPorts(
+            host=self._host,
+            tokens=ResumeTokens(store.secret),
+            budget=BodyBudget(settings.service.body_budget_bytes),
+            draining=asyncio.Event(),
+        )
+        self._watching: asyncio.Task[None] | None = None
 
     def _colocated(self) -> Chain:
         model = self._settings.model
@@ -58,7 +70,7 @@ class Ingress:
             decoding=self._settings.decoder.limits,
         )
         path = assembly.frame_path(self._settings, self._chain, self._spec)
-        app = create_app(path, self._host, limits=limits, is_behind_serve=True)
+        app = create_app(path, self._ports, limits=limits, is_behind_serve=True)
         gc.collect()
         gc.freeze()  # what is here now stays: no collection walks through it again
         return app
@@ -66,5 +78,12 @@ class Ingress:
     async def check_health(self) -> None:
         """Asked every few seconds from the start on: streams that lost their owner get one, here or elsewhere."""
         self._keeper.begin()
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch(), context=Context())
         if self._owner is not None:
             await self._owner.begin()
+
+    async def _watch(self) -> None:
+        """Send those who are connected elsewhere, as soon as this replica is to go."""
+        await drained()
+        self._ports.draining.set()

@@ -70,7 +70,7 @@ class LiveStream:
 class Camera:
     """Frames that come into being at `rate_hz` (None: as fast as they are answered), pushed one after the other.
 
-    A frame without an answer is pushed again under its number. `answered_s` are the times of the answers.
+    A frame without an answer is pushed again under its number. `answered_s` are the times of the results.
     """
 
     def __init__(self, stream: LiveStream, jpegs: Sequence[bytes], *, rate_hz: float | None) -> None:
@@ -89,8 +89,9 @@ class Camera:
                 await asyncio.sleep(max(0.0, begin_s + seq / self._rate_hz - time.monotonic()))
             if stop.is_set():
                 break
-            self.stream.account.answers[seq] = await self._pushed(seq, jpeg)
-            self.answered_s.append(time.monotonic())
+            self.stream.account.answers[seq] = answer = await self._pushed(seq, jpeg)
+            if json.loads(answer)["status"] == "result":
+                self.answered_s.append(time.monotonic())
         self._connection.close()
 
     async def _pushed(self, seq: int, jpeg: bytes) -> bytes:

@@ -16,6 +16,7 @@ from load_tests.streams_account import crossing_error, crossings, differing_fram
 from load_tests.streams_cameras import LINES, Camera, LiveStream, until
 from load_tests.streams_footage import footage
 from load_tests.streams_http import JPEG, Connection
+from load_tests.streams_processes import replicas
 
 STREAMS, FRAMES, RATE_HZ = 8, 300, 2.0
 STAGES = ("Tracker", "Detector", "Decoder", "Ingress")
@@ -45,14 +46,14 @@ async def kills(service: Service) -> tuple[dict[str, float], dict[str, object]]:
     recoveries = await _pushed(cameras, stop, killing)
     client_share = (time.process_time() - cpu_s) / (time.monotonic() - begin_s)
     say("kills: the same frames, undisturbed")
-    frames = [len(camera.answered_s) for camera in cameras]
+    frames = [len(camera.stream.account.answers) for camera in cameras]
     again = [
         Camera(await _opened(service), shots[:count], rate_hz=None) for shots, count in zip(jpegs, frames, strict=True)
     ]
     await _pushed(again, asyncio.Event())
     found: Counter[str] = Counter()
     for camera in (*cameras, *again):
-        found += faults(camera.stream.account, pushed=len(camera.answered_s))
+        found += faults(camera.stream.account, pushed=len(camera.stream.account.answers))
     pairs = [(ours.stream.account, theirs.stream.account) for ours, theirs in zip(cameras, again, strict=True)]
     figures = {
         "lost_frames": float(found["lost"]),
@@ -88,7 +89,7 @@ async def _pushed(
     finally:
         await asyncio.gather(*running)
     for camera, reader in zip(cameras, reading, strict=True):
-        last = len(camera.answered_s) - 1
+        last = len(camera.stream.account.answers) - 1
         await asyncio.wait_for(camera.stream.read_log(until_seq=last), _LONGEST_S)
         await camera.stream.close()
         await asyncio.wait({reader}, timeout=0.2)  # the farewell is on its way
@@ -160,12 +161,3 @@ async def _probe(service: Service, stage: str, jpeg: bytes) -> float:
     if answer.status != expected:
         raise ConnectionError(str(answer.status))
     return time.monotonic()
-
-
-def replicas(service: Service, stage: str) -> list[int]:
-    """The processes of one stage."""
-    return _titled(service, f"ray::ServeReplica:sightline:{stage}")
-
-
-def _titled(service: Service, *titles: str) -> list[int]:
-    return [pid for pid, title in service.processes().items() if title.startswith(titles)]

@@ -16,13 +16,12 @@ from load_tests.streams_cameras import LINES, LiveStream
 from load_tests.streams_footage import footage
 from load_tests.streams_overload import TOGETHER, Pushes
 from load_tests.streams_plot import Panel, plot
+from load_tests.streams_processes import KEEPERS, by_part
 
 IDLE, ACTIVE = (0, 20, 50, 100), (0, 5, 10, 20)
 RATE_HZ = 1.0
 SETTLE_S, TURN_S, WARM_S = 3.0, 15.0, 8.0
 FRAMES = 300
-PARTS = ("ray::ServeReplica:sightline:Ingress", "ray::ServeReplica:sightline:Tracker", "ray::BookActor")
-"""What holds something for each stream."""
 KIB = 2**10
 
 
@@ -118,7 +117,8 @@ async def _cores(service: Service, work: Any) -> float:
 
 
 def _held_kib(service: Service) -> float:
-    return sum(rss_bytes(pid) for pid, title in service.processes().items() if title.startswith(PARTS)) / KIB
+    held_bytes = by_part(service, rss_bytes)
+    return sum(held_bytes[part] for part in KEEPERS) / KIB
 
 
 def _mib(kib: Sequence[float]) -> list[float]:

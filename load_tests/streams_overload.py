@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from load_tests.efficiency import say
-from load_tests.image_efficiency import _cpu as cpu_by_process
-from load_tests.service import Service
+from load_tests.service import Service, cpu_s
 from load_tests.streams_cameras import LiveStream
 from load_tests.streams_footage import footage
 from load_tests.streams_http import JPEG, Connection
+from load_tests.streams_processes import by_part
 
 FRAMES = 300
 CAPACITY_S, OVERLOAD_S = 6.0, 10.0
@@ -31,6 +31,7 @@ class Pushes:
     def __init__(self, stream: LiveStream, jpegs: Sequence[bytes]) -> None:
         self.ends: Counter[str] = Counter()
         self.ages_s: list[float] = []
+        self.totals_s: list[float] = []
         self.begun_s: dict[int, float] = {}
         self._stream = stream
         self._jpegs = jpegs
@@ -54,6 +55,7 @@ class Pushes:
         self.ends[str(end.get("reason") or end["status"])] += 1
         if end["status"] == "result":
             self.ages_s.append(time.monotonic() - begun_s)
+            self.totals_s.append(end["timings"]["total_s"])
 
     async def keep(self, together: int, *, seconds: float) -> float:
         """Always so many under way; results a second."""
@@ -109,11 +111,14 @@ async def _flooded(service: Service, jpegs: Sequence[bytes], *, rate_hz: float) 
     with contextlib.closing(Pushes(stream, jpegs)) as pushes:
         await pushes.send(rate_hz, seconds=WARM_S)
         pushes.ages_s.clear()
+        pushes.totals_s.clear()
         pushes.ends.clear()
-        own_cpu_s, cpu_s, begin_s = time.process_time(), cpu_by_process(service), time.monotonic()
+        own_cpu_s, before_s, begin_s = time.process_time(), by_part(service, cpu_s), time.monotonic()
         sent_hz = await pushes.send(rate_hz, seconds=OVERLOAD_S)
         elapsed_s = time.monotonic() - begin_s
-        cores = {name: (after_s - cpu_s.get(name, 0.0)) / elapsed_s for name, after_s in cpu_by_process(service).items()}
+        cores = {
+            part: (used_s - before_s.get(part, 0.0)) / elapsed_s for part, used_s in by_part(service, cpu_s).items()
+        }
         client_share = (time.process_time() - own_cpu_s) / elapsed_s
     await stream.close()
     account = stream.account.closing
@@ -122,9 +127,11 @@ async def _flooded(service: Service, jpegs: Sequence[bytes], *, rate_hz: float) 
         "answered_hz": len(pushes.ages_s) / elapsed_s,
         "age_p50_s": statistics.median(pushes.ages_s),
         "age_p99_s": statistics.quantiles(pushes.ages_s, n=100)[98],
+        "owner_p50_s": statistics.median(pushes.totals_s),
+        "owner_p99_s": statistics.quantiles(pushes.totals_s, n=100)[98],
         "ends": dict(pushes.ends),
         "lost": account["captured"] - account["answered"] - sum(account["dropped"].values()),
-        "cores": {name: round(share, 3) for name, share in cores.items() if share > 0.01},
+        "cores": {part: round(share, 3) for part, share in cores.items()},
         "client_cpu_share": client_share,
     }
 

@@ -11,17 +11,17 @@ from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
-from app.api import detections, live_preview, moments, preview, problems, streams, videos
-from app.api.bodies import BodyBudget, BodyLimits
+from app.api import detections, live_preview, moments, preview, problems, streams, videos, websocket
+from app.api.bodies import BodyLimits
 from app.api.contract import schemas
 from app.api.sources import Sources
+from app.api.stream_pump import PumpPorts
 from app.core.errors import DeadlineError, NotFoundError, SightlineError
 from app.core.frame import FrameRef
 from app.core.query import Query
 from app.media.fetch_guard import FetchParameters
 from app.media.limits import DecodeLimits
 from app.pipeline.frame_path import FramePath
-from app.pipeline.stream_host import StreamHost
 from app.vision.example import example_jpeg
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
@@ -69,9 +69,10 @@ class _RequestId:
 
 
 def create_app(
-    path: FramePath, host: StreamHost, *, limits: ApiLimits | None = None, is_behind_serve: bool = False
+    path: FramePath, ports: PumpPorts, *, limits: ApiLimits | None = None, is_behind_serve: bool = False
 ) -> FastAPI:
-    """Routes of CONTRACT.md §2 over the path of stills and files, and the host of live streams."""
+    """Routes of CONTRACT.md §2 over the path of stills and files, and the ports to live streams."""
+    host, budget = ports.host, ports.budget
     limits = limits or ApiLimits()
     app = FastAPI(
         title="Sightline",
@@ -80,11 +81,11 @@ def create_app(
     )
     app.add_middleware(_RequestId, is_behind_serve=is_behind_serve)
     problems.install(app)
-    budget = BodyBudget(limits.bodies.budget_bytes)
     sources = Sources(limits.bodies, limits.fetch)
     app.include_router(detections.router(path, limits=limits.bodies, budget=budget, sources=sources))
     app.include_router(preview.router(sources, budget=budget, decoding=limits.decoding))
-    app.include_router(streams.router(host, labels=path.spec.labels, budget=budget, sources=sources))
+    app.include_router(streams.router(ports, labels=path.spec.labels, sources=sources))
+    app.include_router(websocket.router(ports))
     app.include_router(live_preview.router(host))
     app.include_router(moments.router(host))
     app.include_router(videos.router(path, max_bytes=limits.max_video_bytes))

@@ -6,12 +6,13 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
-from app.api.bodies import BodyBudget, read_body
+from app.api.bodies import read_body
 from app.api.contract import JSON, NDJSON, to_sse
 from app.api.documents import IMAGE_BODY
 from app.api.parameters import EventParameters, FrameParameters
 from app.api.sources import Sources
 from app.api.stream_body import StreamBody, shown
+from app.api.stream_pump import PumpPorts
 from app.contract.events import to_json
 from app.core.errors import InvalidParameterError, NotFoundError
 from app.core.wire import WireEvent
@@ -23,9 +24,10 @@ _POLL_S = 10.0
 """How long one look for events may wait; then a reader who has left is noticed."""
 
 
-def router(host: StreamHost, *, labels: tuple[str, ...], budget: BodyBudget, sources: Sources) -> APIRouter:
-    """The routes over `host`; `labels` are the model's."""
+def router(ports: PumpPorts, *, labels: tuple[str, ...], sources: Sources) -> APIRouter:
+    """The routes over the ports' host; `labels` are the model's."""
     routes = APIRouter()
+    host, budget = ports.host, ports.budget
 
     async def body_of(request: Request) -> bytes:
         with budget.lease() as lease:
@@ -36,9 +38,10 @@ def router(host: StreamHost, *, labels: tuple[str, ...], budget: BodyBudget, sou
 
     @routes.post("/v1/streams", status_code=201, summary="Open a live stream", openapi_extra=body_schema)
     async def opened(request: Request) -> dict[str, Any]:
-        """An empty body takes every default."""
+        """An empty body takes every default. `resume_token` is for a WebSocket or a gRPC call on this stream."""
         spec = StreamBody.parse(await body_of(request)).stream(labels)
-        return shown(await host.open(spec))
+        status = await host.open(spec)
+        return {**shown(status), "resume_token": await ports.tokens.make(status.stream_id, seq=-1)}
 
     @routes.get("/v1/streams", summary="The open streams")
     async def listed() -> list[dict[str, Any]]:

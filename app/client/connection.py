@@ -30,11 +30,12 @@ _NANOS: Final = 1_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
-    """Where the connections of one stream lead to."""
+    """Where the connections of one stream lead to. `token` is for the first one, from opening the stream."""
 
     url: str
     stream_id: str
     headers: Mapping[str, str]
+    token: str | None = None
 
     def address(self, *, since: int, token: str | None) -> str:
         """Where to connect, to read on after frame `since`."""

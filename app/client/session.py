@@ -80,7 +80,7 @@ class LiveSession:
         self._give_up_s = limits.give_up_s
         self._policy = ReconnectPolicy(backoff=Backoff(limits.backoff))
         self._session = Session()
-        self._token: str | None = None
+        self._token = door.token
         self._after_s: float | None = None  # the service itself said when to come again
         self._cause: SightlineError = UnavailableError("no connection yet")
         self._error: SightlineError | None = None

@@ -24,7 +24,10 @@ _STREAMS: Final = "/v1/streams"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamInfo:
-    """One stream at the service: what it is, and its account so far. `age_s` is that of the newest answer."""
+    """One stream at the service: what it is, and its account so far. `age_s` is that of the newest answer.
+
+    `resume_token` is known to who opened it.
+    """
 
     stream_id: str
     state: str
@@ -41,6 +44,7 @@ class StreamInfo:
     dropped: dict[str, int] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
     in_flight: int
+    resume_token: str | None = None
 
 
 class AsyncSightline:
@@ -132,7 +136,7 @@ class AsyncSightline:
             max_frames=limits.max_frames,
             max_bytes=limits.max_bytes,
         )
-        door = Door(url=self._url, stream_id=info.stream_id, headers=self._headers)
+        door = Door(url=self._url, stream_id=info.stream_id, headers=self._headers, token=info.resume_token)
         session = LiveSession(
             door, outbox=outbox, since=since, limits=limits, is_reader=not is_pushed, on_state=on_state
         )

@@ -13,7 +13,7 @@ Address: TypeAlias = IPv4Address | IPv6Address
 
 _MAX_URL_CHARS = 2048
 _PORTS: Final = {"http": 80, "https": 443}
-_PRINTABLE: Final = re.compile(r"[!-\[\]-~]+")  # ASCII without spaces, controls and the backslash
+PRINTABLE: Final = re.compile(r"[!-\[\]-~]+")  # ASCII without spaces, controls and the backslash
 _NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 _LIKE_A_NUMBER: Final = re.compile(r"(.*\.)?(\d+|0x[0-9a-f]*)")  # WHATWG URL 3.5: a host that ends in a number
 _ENTRY: Final = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|(\*\.)?[a-z0-9_.-]+)(:(?P<port>[0-9]{1,5}))?")
@@ -91,7 +91,7 @@ class Target:
     def redirected(self, location: str, parameters: FetchParameters) -> "Target":
         """Where a redirect leads, checked like any URL; from https never to http."""
         base = f"{self.scheme}://{self.authority}{self.path}"
-        if not _PRINTABLE.fullmatch(location):
+        if not PRINTABLE.fullmatch(location):
             raise _wrong("the redirect leads nowhere")
         try:
             url = urljoin(base, location)
@@ -107,7 +107,7 @@ def target_of(url: str, parameters: FetchParameters) -> Target:
     """The target that `url` names; InvalidParameterError for one that is malformed or not on the list."""
     if not parameters.allowed_hosts:
         raise _wrong("this service fetches no URLs; send the image itself, or its base64")
-    if len(url) > _MAX_URL_CHARS or not _PRINTABLE.fullmatch(url):
+    if len(url) > _MAX_URL_CHARS or not PRINTABLE.fullmatch(url):
         raise _wrong(f"at most {_MAX_URL_CHARS} characters of ASCII, others escaped")
     try:
         parts = urlsplit(url)
@@ -119,8 +119,8 @@ def target_of(url: str, parameters: FetchParameters) -> Target:
     if "@" in parts.netloc:
         raise _wrong("no user name or password, please")
     port = _PORTS[parts.scheme] if port is None else port
-    host = _host(parts)
-    if not any(_covers(entry, host, port, is_usual=port == _PORTS[parts.scheme]) for entry in parameters.allowed_hosts):
+    host = host_of(parts)
+    if not any(covers(entry, host, port, is_usual=port == _PORTS[parts.scheme]) for entry in parameters.allowed_hosts):
         raise _wrong("this host is not on the list of those that are fetched from")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(scheme=parts.scheme, host=host, port=port, path=path)
@@ -175,7 +175,7 @@ def _parsed(address: str) -> Address:
     return parsed
 
 
-def _host(parts: SplitResult) -> str:
+def host_of(parts: SplitResult) -> str:
     """The host in its one spelling: lower case, no final dot, an address as its digits are written canonically."""
     host = (parts.hostname or "").removesuffix(".")
     try:
@@ -190,7 +190,7 @@ def _host(parts: SplitResult) -> str:
     return host
 
 
-def _covers(entry: str, host: str, port: int, *, is_usual: bool) -> bool:
+def covers(entry: str, host: str, port: int, *, is_usual: bool) -> bool:
     """Whether the entry of the list covers the host; without a port it covers the scheme's own alone."""
     match = _ENTRY.fullmatch(entry)
     if match is None or not (is_usual if match["port"] is None else int(match["port"]) == port):

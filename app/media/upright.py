@@ -2,7 +2,6 @@
 
 from typing import Final
 
-import cv2
 import numpy as np
 
 from app.core.frame import Pixels
@@ -30,6 +29,10 @@ def swaps_axes(orientation: int) -> bool:
 
 def upright(rgb: Pixels, orientation: int) -> Pixels:
     """The picture as it should be seen: EXIF `orientation` 1 to 8 undone; the same array for 1."""
+    if orientation == IDENTITY:
+        return rgb
+    import cv2  # the decoder processes of pulled sources do without, as long as nothing is turned
+
     transpose, flip_rows, flip_columns = _STEPS[orientation]
     turned = cv2.transpose(rgb) if transpose else rgb
     if flip_rows or flip_columns:

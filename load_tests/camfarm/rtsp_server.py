@@ -194,7 +194,7 @@ class RtspServer:
     async def _play(self, writer: asyncio.StreamWriter) -> None:
         sender = RtpSender(ssrc=0x5157)
         self.sent = 0
-        begun_s, media_s = time.monotonic(), 0.0
+        begun_s, begun_at, media_s = time.monotonic(), time.time(), 0.0
         reported_s = -1.0
         clip, index = self._clip, 0
         for number in itertools.count():
@@ -211,7 +211,7 @@ class RtspServer:
             stamp = 1_000_000 + round((media_s + (faults.jump_s if has_jumped else 0.0)) * RATE_HZ)
             if faults.has_reports and media_s - reported_s >= 1:
                 reported_s = media_s
-                _write(writer, 1, sender.report(stamp=stamp, utc_s=time.time() + faults.clock_s))
+                _write(writer, 1, sender.report(stamp=stamp, utc_s=begun_at + media_s + faults.clock_s))
             units = list(nal_units(clip.units[index % len(clip)]))
             if faults.garbage_at is not None and number >= faults.garbage_at:
                 units = [_ruined(unit) if unit[0] & 0x1F == _SPS else unit for unit in units]

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -5,7 +6,9 @@ import httpx
 import pytest
 
 from app.api.application import ApiLimits, create_app
-from app.api.bodies import BodyLimits
+from app.api.bodies import BodyBudget, BodyLimits
+from app.api.resume import ResumeTokens
+from app.api.stream_pump import PumpPorts
 from app.pipeline.frame_path import FramePath
 from app.pipeline.memory_store import MemoryStore
 from app.pipeline.streams import Streams
@@ -34,16 +37,23 @@ class Service:
             spec=make_spec(),
             limits=BatchLimits(max_batch=8, max_in_flight=1, max_waiting=2),
         )
+        store = MemoryStore(history=self.history)
         self.streams = Streams(
             Surroundings(
                 chain=self.chain,
-                store=MemoryStore(history=self.history),
+                store=store,
                 model=make_spec(),
                 tracker=TrackerParameters(),
                 limits=StreamLimits(history=self.history, max_streams=self.max_streams, batch_s=0.5),
             )
         )
-        self.app = create_app(path, self.streams, limits=limits)
+        self.ports = PumpPorts(
+            host=self.streams,
+            tokens=ResumeTokens(store.secret),
+            budget=BodyBudget(limits.bodies.budget_bytes),
+            draining=asyncio.Event(),
+        )
+        self.app = create_app(path, self.ports, limits=limits)
 
     def client(self) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
@@ -61,8 +71,6 @@ class Service:
 @pytest.fixture
 def run() -> Callable[[Callable[[Service], Coroutine[Any, Any, Any]]], Any]:
     """Run a scenario against a fresh service on an event loop of its own."""
-    import asyncio
-
     def runner(scenario: Callable[[Service], Coroutine[Any, Any, Any]]) -> Any:
         async def inside() -> Any:
             return await scenario(Service())

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import uvicorn
 from fastapi import FastAPI
 
-from app.api import websocket
 from app.api.application import create_app
 from app.api.bodies import BodyBudget
 from app.api.resume import ResumeTokens
@@ -59,7 +58,6 @@ class Served:
 
     def app(self) -> FastAPI:
         path = FramePath(self.chain, spec=make_spec(), limits=BatchLimits(max_batch=8, max_in_flight=1, max_waiting=8))
-        app = create_app(path, self.host)
         ports = PumpPorts(
             host=self.host,
             tokens=ResumeTokens(secret),
@@ -67,8 +65,7 @@ class Served:
             draining=self.draining,
             limits=QUICK,
         )
-        app.include_router(websocket.router(ports))
-        return app
+        return create_app(path, ports)
 
 
 @asynccontextmanager

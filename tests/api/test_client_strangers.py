@@ -221,8 +221,8 @@ def test_a_close_that_may_pass_is_tried_again_until_the_time_is_up(
         async with session_with(handler) as session:
             with pytest.raises(UnreachableError):
                 await session.unread.read()
-        assert 0.5 < time.monotonic() - begun_s < 3
-        assert 3 <= len(asked) <= 6
+        assert 0.5 < time.monotonic() - begun_s < 5
+        assert 2 <= len(asked) <= 6
 
     run(scenario)
 

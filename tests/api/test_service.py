@@ -61,8 +61,10 @@ def test_what_is_not_there_is_a_problem_too(run: Any, url: str, status: int) -> 
 
 def test_the_openapi_document_names_the_routes_of_the_contract(run: Any) -> None:
     paths = run(lambda s: s.get("/openapi.json")).json()["paths"]
-    routes = {"/v1/detections", "/v1/videos", "/v1/pipelines/preview", "/v1/moments", "/healthz", "/readyz", "/schemas/{name}.json"}
-    streams = {f"/v1/streams{rest}" for rest in ("", "/{stream_id}", "/{stream_id}/frames", "/{stream_id}/events", "/{stream_id}/preview")}
+    routes = {f"/v1/{name}" for name in ("detections", "videos", "pipelines/preview", "moments")}
+    routes |= {"/healthz", "/readyz", "/schemas/{name}.json"}
+    of_one = ("", "/frames", "/events", "/preview")
+    streams = {"/v1/streams", *(f"/v1/streams/{{stream_id}}{rest}" for rest in of_one)}
     assert routes | streams == set(paths)
 
 

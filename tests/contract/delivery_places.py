@@ -18,12 +18,13 @@ from paho.mqtt.properties import Properties
 from app.core.wire import WireEvent
 from app.delivery.carrier import Carrier
 from app.delivery.deliveries import Deliveries
+from app.delivery.guard import Guard
 from app.delivery.opening import opener
 from app.delivery.parameters import DeliveryParameters, KafkaCluster, MqttBroker, WebhookParameters
 from app.delivery.retry import RetryPolicy
 from app.delivery.sinks import Kafka, Mqtt, Sink, Webhook
-from app.media.fetch import system_addresses
 from app.media.fetch_guard import FetchParameters, checked, target_of
+from app.pipeline.webhook_guard import WebhookGuard
 from tests.servers.kafka import mock_cluster
 from tests.servers.mosquitto import mosquitto
 from tests.servers.proxy import Proxy, proxying
@@ -35,11 +36,9 @@ MAX_EVENT_BYTES = 100_000
 
 
 class ListGuard:
-    """The rules of URLs that may be fetched, for webhooks: what the service's own guard does."""
+    """The service's rules for addresses, behind a resolver of the test's own."""
 
-    def __init__(
-        self, parameters: FetchParameters, *, resolve: Callable[[str, int], Sequence[str]] = system_addresses
-    ) -> None:
+    def __init__(self, parameters: FetchParameters, *, resolve: Callable[[str, int], Sequence[str]]) -> None:
         self._parameters = parameters
         self._resolve = resolve
 
@@ -57,7 +56,7 @@ class Place:
     sink: Sink
     proxy: Proxy
     parameters: DeliveryParameters
-    guard: ListGuard
+    guard: Guard
     arrived: Callable[[], Any]
 
     def deliveries(self, wrap: Callable[[Carrier], Carrier] = lambda carrier: carrier, **options: Any) -> Deliveries:
@@ -96,7 +95,7 @@ async def webhook(folder: Path) -> AsyncIterator[Place]:
                 sink=Webhook(url=f"http://127.0.0.1:{proxy.port}/hook"),
                 proxy=proxy,
                 parameters=parameters(folder, webhooks=webhooks),
-                guard=ListGuard(FetchParameters(allowed_hosts=webhooks.allowed_hosts, allow_private=True)),
+                guard=WebhookGuard(webhooks),
                 arrived=arrived,
             )
 
@@ -113,7 +112,7 @@ async def mqtt(folder: Path) -> AsyncIterator[Place]:
                     parameters=parameters(
                         folder, brokers={"site": MqttBroker(host="127.0.0.1", port=proxy.port, tls=False)}
                     ),
-                    guard=ListGuard(FetchParameters()),
+                    guard=WebhookGuard(WebhookParameters()),
                     arrived=lambda: asyncio.to_thread(subscriber.arrived),
                 )
             finally:
@@ -173,7 +172,7 @@ async def kafka(folder: Path) -> AsyncIterator[Place]:
                     folder,
                     clusters={"site": KafkaCluster(servers=servers, tls=False, max_message_bytes=MAX_EVENT_BYTES)},
                 ),
-                guard=ListGuard(FetchParameters()),
+                guard=WebhookGuard(WebhookParameters()),
                 arrived=lambda: asyncio.to_thread(arrived),
             )
 

@@ -15,11 +15,11 @@ from app.delivery.deliveries import Deliveries
 from app.delivery.mqtt import MqttCarrier
 from app.delivery.opening import opener
 from app.delivery.outbox_rows import DeadReason
-from app.delivery.parameters import DeliveryParameters, MqttBroker
+from app.delivery.parameters import DeliveryParameters, MqttBroker, WebhookParameters
 from app.delivery.retry import RetryPolicy
 from app.delivery.sinks import Mqtt
-from app.media.fetch_guard import FetchParameters
-from tests.contract.delivery_places import TOPIC, ListGuard, Subscriber
+from app.pipeline.webhook_guard import WebhookGuard
+from tests.contract.delivery_places import TOPIC, Subscriber
 from tests.servers.mosquitto import ROOT, Mosquitto, NoMosquittoError, install, mosquitto
 from tests.unit.delivery.parcels import event, events
 from tests.unit.media.web import certificate
@@ -82,7 +82,7 @@ def test_where_one_message_costs_the_connection_it_is_found_and_no_other_is_blam
             brokers={"site": MqttBroker(host="127.0.0.1", port=broker.port, tls=False)},
             retry=RetryPolicy(first_s=0.005, cap_s=0.05, attempts=3),
         )
-        deliveries = Deliveries(parameters, open_carrier=opener(parameters, guard=ListGuard(FetchParameters())))
+        deliveries = Deliveries(parameters, open_carrier=opener(parameters, guard=WebhookGuard(WebhookParameters())))
         await deliveries.start()
         for number in range(6):
             await deliveries.put(f"s{number}", [sink], events(f"s{number}", *range(40)))
@@ -110,7 +110,6 @@ def test_a_name_and_a_password_are_needed_where_the_broker_wants_them(tmp_path: 
     passwords.write_text("camera:good\n", encoding="utf-8")
     program = ROOT / "usr" / "bin" / "mosquitto_passwd"
     subprocess.run([str(program), "-U", str(passwords)], check=True)
-    passwords.chmod(0o644)
 
     async def is_delivered(carrier: MqttCarrier) -> Receipt:
         return await carrier.deliver(parcel(0))
@@ -129,7 +128,6 @@ def test_a_name_and_a_password_are_needed_where_the_broker_wants_them(tmp_path: 
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning")
 def test_over_tls_the_certificate_must_be_the_broker_s(tmp_path: Path) -> None:
     file = certificate("localhost", tmp_path)
-    file.chmod(0o644)
 
     async def is_delivered(carrier: MqttCarrier) -> Receipt:
         return await carrier.deliver(parcel(0))

@@ -58,13 +58,10 @@ class Mosquitto:
             f"persistence_location {folder}/",
             "max_queued_messages 0",
             "log_dest none",
+            "user root",  # started by root it stays so, and may write here; started by anybody else it ignores this
             *(options or ("allow_anonymous true",)),
         )
         self._file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        # Started by root it becomes this user, who must be able to write here.
-        for path in (folder, *folder.parents[:2]):
-            path.chmod(path.stat().st_mode | 0o755)
-        folder.chmod(0o777)
 
     def start(self) -> None:
         """Return once it accepts connections."""

@@ -7,9 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from app.core.errors import InvalidParameterError
-from app.media.fetch_guard import _PRINTABLE as PRINTABLE
-from app.media.fetch_guard import _covers as covers
-from app.media.fetch_guard import _host as host_of
+from app.media.fetch_guard import PRINTABLE, covers, host_of
 from app.media.pull.parameters import DEFAULT_PORTS, PullParameters
 
 _MAX_URL_CHARS = 2048

@@ -84,7 +84,7 @@ def test_a_missing_field_is_named(name: str) -> None:
         read(FrameResult, document)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(),

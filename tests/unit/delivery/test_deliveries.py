@@ -103,10 +103,13 @@ def test_the_next_process_delivers_what_the_last_one_could_not(tmp_path: Path) -
     async def leaves(deliveries: Deliveries, _places: Places, _virtual: VirtualTime) -> None:
         await deliveries.put("s", [DOWN], events("s", 0, 1))
 
-    async def delivers(deliveries: Deliveries, places: Places, _: VirtualTime) -> None:
+    async def delivers(deliveries: Deliveries, places: Places, virtual: VirtualTime) -> None:
         await until(lambda: "down" in places.carriers)
         places.carriers["down"].answers = lambda parcel: (len(parcel.events), None)
-        await deliveries.settle()
+        settled = asyncio.create_task(deliveries.settle())
+        while not settled.done():
+            await virtual.advance(60.0)
+            await asyncio.wait({settled}, timeout=0.005)
         assert places.carriers["down"].taken == ["s:0:0", "s:0:1"]
 
     running(tmp_path, leaves)

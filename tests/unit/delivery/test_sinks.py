@@ -6,17 +6,16 @@ from app.core.errors import InvalidParameterError
 from app.delivery.opening import check_sink
 from app.delivery.parameters import DeliveryParameters, KafkaCluster, MqttBroker, WebhookParameters
 from app.delivery.sinks import Kafka, Mqtt, Sink, Webhook, sink_of, text_of
-from app.media.fetch_guard import FetchParameters
-from tests.contract.delivery_places import ListGuard
+from app.pipeline.webhook_guard import WebhookGuard
 
 SINKS = (Webhook(url="https://a.example/x", key="k"), Mqtt(broker="b", topic="t/ö"), Kafka(cluster="c", topic="t"))
-GUARD = ListGuard(FetchParameters(allowed_hosts=("a.example",)))
 PARAMETERS = DeliveryParameters(
     folder=Path("nowhere"),
     brokers={"b": MqttBroker(host="h")},
     clusters={"c": KafkaCluster(servers=("h:1",))},
     webhooks=WebhookParameters(allowed_hosts=("a.example",), keys={"k": (Path("key"),)}),
 )
+GUARD = WebhookGuard(PARAMETERS.webhooks)
 
 
 @pytest.mark.parametrize("sink", SINKS)

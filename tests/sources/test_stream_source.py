@@ -23,7 +23,7 @@ from app.tracking.parameters import TrackerParameters
 from load_tests.camfarm import barcode
 from load_tests.camfarm.rtsp_server import RtspServer
 from tests.builders import make_detections, make_spec
-from tests.unit.pipeline.pulling import MODEL, street
+from tests.sources.pulling import MODEL, street
 
 CYCLE = 60
 pytestmark = pytest.mark.timeout(60)

@@ -83,13 +83,13 @@ def test_a_process_starts_with_no_secret_of_ours_and_may_leave_no_core(monkeypat
 )
 def test_what_a_mad_process_says_is_its_end(said: bytes) -> None:
     source = SourceUrl(scheme="rtsp", path=said.decode())
-    assert asyncio.run(first_news("tests.unit.media.pull.mad_child", source)) == Died(0)
+    assert asyncio.run(first_news("tests.sources.mad_child", source)) == Died(0)
 
 
 def test_a_process_that_says_something_sensible_is_heard() -> None:
     """Positive control of the mad process: it is not its being another program that ends it."""
     source = SourceUrl(scheme="rtsp", path='["Opened", {"announced_s": 2.0}]')
-    assert asyncio.run(first_news("tests.unit.media.pull.mad_child", source)) == Opened(announced_s=2.0)
+    assert asyncio.run(first_news("tests.sources.mad_child", source)) == Opened(announced_s=2.0)
 
 
 def test_an_idle_process_says_that_it_lives() -> None:
@@ -108,7 +108,7 @@ def test_an_idle_process_says_that_it_lives() -> None:
 
 OWNER = """
 import asyncio
-from tests.unit.media.pull.test_process import job
+from tests.sources.test_process import job
 from app.media.pull.process import DecoderProcess
 async def main():
     process = DecoderProcess(job(), lambda news: print(process.pid, flush=True))
@@ -119,7 +119,7 @@ asyncio.run(main())
 
 
 def test_a_process_dies_with_its_owner() -> None:
-    root = str(Path(__file__).resolve().parents[4])
+    root = str(Path(__file__).resolve().parents[2])
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": root}, cwd=root
     )

@@ -9,7 +9,7 @@ import av
 import pytest
 
 from load_tests.camfarm import Camera, Scene, render
-from tests.unit.pipeline.pulling import Told, check_nothing_is_missing, frames, from_first_frame, numbers, running
+from tests.sources.pulling import Told, check_nothing_is_missing, frames, from_first_frame, numbers, running
 
 
 def write_mkv(path: Path, *, codec: str, n_frames: int) -> None:

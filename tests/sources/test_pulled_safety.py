@@ -10,7 +10,7 @@ from app.policy.session import SessionState
 from load_tests.camfarm.http_sources import HttpFaults, HttpSources
 from load_tests.camfarm.rtsp_server import RtspFaults, RtspServer
 from tests.unit.media.web import certificate
-from tests.unit.pipeline.pulling import FAST, Told, failed, frames, running, street
+from tests.sources.pulling import FAST, Told, failed, frames, running, street
 
 ONCE = replace(FAST, max_attempts=0)
 LOGIN = ("admin", "p@ss/word")

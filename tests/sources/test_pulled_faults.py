@@ -15,7 +15,7 @@ from app.policy.session import SessionState
 from load_tests.camfarm import barcode
 from load_tests.camfarm.http_sources import HttpFaults, HttpSources
 from load_tests.camfarm.rtsp_server import RtspFaults, RtspServer
-from tests.unit.pipeline.pulling import FAST, Told, check_nothing_is_missing, failed, frames, running, street
+from tests.sources.pulling import FAST, Told, check_nothing_is_missing, failed, frames, running, street
 
 IDLE, CONNECTING, STREAMING, RECOVERING = SessionState
 
