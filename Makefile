@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install format lint test test-fast test-ray test-gpu check run demo demo-model load requirements
+.PHONY: help install format lint test test-fast test-ray test-gpu check run demo demo-model load requirements proto
 BIN := .venv/bin
 SCENARIO ?= help
 CONFIG ?= serve_config.yaml
@@ -39,13 +39,16 @@ lint: install ## ruff, mypy strict, the layers
 
 check: lint test ## what CI runs
 
-load: install ## evidence: make load SCENARIO=decode (or tracker, image-efficiency, video-efficiency, memory)
+load: install ## evidence: make load SCENARIO=decode (or tracker, image-efficiency, video-efficiency, memory, streams, time-true, outbox)
 	@$(BIN)/python -m load_tests.$(subst -,_,$(SCENARIO))
 
 demo-model: install .venv-export/.installed ## train and export the bundled model (about an hour on two cores)
 	.venv-export/bin/python -m engines.demo_model.train
 .venv-export/.installed: requirements/export.txt
 	python3 -m venv .venv-export && .venv-export/bin/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/export.txt && touch $@
+
+proto: install ## what follows from proto/sightline/v1/vision.proto: messages, schemas, types
+	$(BIN)/python proto/generate.py
 
 requirements: ## pin and hash anew (needs uv)
 	for set in runtime dev gpu; do $(UV_COMPILE) requirements/$$set.in -o requirements/$$set.txt; done

@@ -29,6 +29,7 @@ def main() -> int:
     config = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
     if arguments.port is not None:
         config.setdefault("http_options", {})["port"] = arguments.port
+        config.setdefault("grpc_options", {})["port"] = 0  # a free one, as there may be another service on this machine
     signal.signal(signal.SIGTERM, _interrupt)
     service = LocalService(config, say=lambda words: print(f"sightline: {words} …", file=sys.stderr, flush=True))
     try:

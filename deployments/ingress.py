@@ -1,17 +1,23 @@
-"""The public face as a deployment: HTTP over a chain of stages."""
+"""The public face as a deployment: HTTP, WebSocket and gRPC over a chain of stages."""
 
 import asyncio
 import gc
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextvars import Context
 from typing import Any
 
 from fastapi import FastAPI
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from app import assembly
 from app.api.application import ApiLimits, create_app
 from app.api.bodies import BodyBudget, BodyLimits
+from app.api.grpc_health import Health
+from app.api.grpc_service import NAME, VideoAnalytics
+from app.api.grpc_status import RpcContext
 from app.api.resume import ResumeTokens
 from app.api.stream_pump import PumpPorts
+from app.contract.vision_pb2 import FrameResult, Image, VideoFrame
 from app.core.model import ModelSpec
 from app.pipeline.chain import Chain
 from app.pipeline.stream_host import StreamHost
@@ -30,7 +36,6 @@ class Ingress:
 
     def __init__(self, settings: Settings, spec: ModelSpec, **stages: Any) -> None:
         self._settings = settings
-        self._spec = spec
         store = RayStreamStore(history=settings.streams.history)
         self._owner: Streams | None = None
         if stages:
@@ -46,6 +51,9 @@ class Ingress:
             budget=BodyBudget(settings.service.body_budget_bytes),
             draining=asyncio.Event(),
         )
+        self._path = assembly.frame_path(settings, self._chain, spec)
+        self._grpc = VideoAnalytics(self._path, self._ports)
+        self._health = Health([NAME], draining=self._ports.draining)
         self._watching: asyncio.Task[None] | None = None
 
     def _colocated(self) -> Chain:
@@ -69,8 +77,7 @@ class Ingress:
             fetch=service.fetch,
             decoding=self._settings.decoder.limits,
         )
-        path = assembly.frame_path(self._settings, self._chain, self._spec)
-        app = create_app(path, self._ports, limits=limits, is_behind_serve=True)
+        app = create_app(self._path, self._ports, limits=limits, is_behind_serve=True)
         gc.collect()
         gc.freeze()  # what is here now stays: no collection walks through it again
         return app
@@ -87,3 +94,29 @@ class Ingress:
         """Send those who are connected elsewhere, as soon as this replica is to go."""
         await drained()
         self._ports.draining.set()
+
+    async def Detect(self, request: Image, grpc_context: RpcContext) -> FrameResult:  # noqa: N802  the RPC's name
+        """One image in, its result out."""
+        return await self._grpc.Detect(request, grpc_context)
+
+    async def StreamingInfer(  # noqa: N802  the RPC's name
+        self, request_stream: AsyncIterator[VideoFrame], grpc_context: RpcContext
+    ) -> AsyncGenerator[FrameResult, None]:
+        """Frames of any number of live streams in, the end of each of them out."""
+        async for answer in self._grpc.StreamingInfer(request_stream, grpc_context):
+            yield answer
+
+    async def Check(self, request: HealthCheckRequest, grpc_context: RpcContext) -> HealthCheckResponse:  # noqa: N802
+        """Whether this replica serves; of grpc.health.v1."""
+        return await self._health.Check(request, grpc_context)
+
+    async def List(self, request: Any, grpc_context: RpcContext) -> Any:  # noqa: N802
+        """The same of every service."""
+        return await self._health.List(request, grpc_context)
+
+    async def Watch(  # noqa: N802
+        self, request: HealthCheckRequest, grpc_context: RpcContext
+    ) -> AsyncGenerator[HealthCheckResponse, None]:
+        """The same, and again when it changes."""
+        async for answer in self._health.Watch(request, grpc_context):
+            yield answer

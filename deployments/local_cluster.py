@@ -20,12 +20,14 @@ from typing import Any
 
 import yaml
 
+from app.api.sent_frame import MAX_MESSAGE_BYTES
 from app.core.heap import HEAP_ENVIRONMENT
 from app.settings import ROOT
 
 _PR_SET_CHILD_SUBREAPER = 36
 """prctl(2): orphans below us become our children, so that no process of a run can get lost."""
 SERVE_ENVIRONMENT = {
+    "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(MAX_MESSAGE_BYTES),
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
@@ -51,6 +53,7 @@ class LocalService:
     environment: dict[str, str] = field(default_factory=dict)
     say: Callable[[str], None] = lambda _words: None
     url: str = field(default="", init=False)
+    grpc_address: str = field(default="", init=False)
     folder: Path = field(init=False)
     _children: list[subprocess.Popen[bytes]] = field(default_factory=list, init=False)
 
@@ -64,6 +67,9 @@ class LocalService:
         options = self.config.setdefault("http_options", {})
         options["port"] = options.get("port") or free_port()
         self.url = f"http://127.0.0.1:{options['port']}"
+        calls = self.config.setdefault("grpc_options", {})
+        calls["port"] = calls.get("port") or free_port()
+        self.grpc_address = f"127.0.0.1:{calls['port']}"
         written = self.folder / "serve_config.yaml"
         written.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
         environment = self._environment()

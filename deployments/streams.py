@@ -59,11 +59,13 @@ class ServeStreams:
         """Close a stream: what is still in it ends as `unavailable`, its readers get the summary."""
         return await self._ask(stream_id, lambda owner: owner.close.remote(stream_id))
 
-    async def offer(self, stream_id: str, frames: Sequence[Offer]) -> Offered:
-        """Capture frames, in this order; their ends come as events. What was captured before is passed over."""
+    async def offer(self, stream_id: str, frames: Sequence[Offer], *, after_seq: int = -1) -> Offered:
+        """Capture frames, in this order, where `after_seq` is known; their ends come as events."""
         is_repeatable = all(frame.seq is not None for frame in frames)
         return await self._ask(
-            stream_id, lambda owner: owner.offer.remote(stream_id, frames), is_repeatable=is_repeatable
+            stream_id,
+            lambda owner: owner.offer.remote(stream_id, frames, after_seq=after_seq),
+            is_repeatable=is_repeatable,
         )
 
     async def push(self, stream_id: str, frame: Offer) -> WireEvent:

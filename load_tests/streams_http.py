@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 JPEG, JSON = "image/jpeg", "application/json"
@@ -54,7 +54,7 @@ class Connection:
             self._ends = None
 
 
-async def told(host: str, port: int, path: str, *, last_event_id: str | None = None) -> AsyncIterator[bytes]:
+async def told(host: str, port: int, path: str, *, last_event_id: str | None = None) -> AsyncGenerator[bytes, None]:
     """The lines of an answer as they come, until it ends or breaks; ConnectionError when it is no 200."""
     with contextlib.suppress(OSError, EOFError):
         reader, writer = await asyncio.open_connection(host, port, limit=_CHUNK_BYTES)

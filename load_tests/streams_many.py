@@ -71,8 +71,10 @@ async def many(service: Service) -> tuple[dict[str, float], dict[str, object]]:
         "active_memory": Slope.of(ACTIVE, active_kib),
         "active_cores": Slope.of(ACTIVE, active_cores),
     }
-    idle_panel = Panel(title="memory of idle streams", across="streams", up="MiB", x=IDLE, y=_mib(idle_kib))
-    active_panel = Panel(title="memory of active streams", across="streams", up="MiB", x=ACTIVE, y=_mib(active_kib))
+    idle_panel = Panel(title="memory of idle streams", across="streams", up="MiB more", x=IDLE, y=_mib(idle_kib))
+    active_panel = Panel(
+        title="memory of active streams", across="streams", up="MiB more", x=ACTIVE, y=_mib(active_kib)
+    )
     processor = Panel(title=f"processor at {RATE_HZ:g} frame/s", across="streams", up="cores", x=ACTIVE, y=active_cores)
     plot(RESULTS / "streams.svg", [idle_panel, active_panel, processor])
     return {
@@ -122,4 +124,5 @@ def _held_kib(service: Service) -> float:
 
 
 def _mib(kib: Sequence[float]) -> list[float]:
-    return [value / KIB for value in kib]
+    """More than there was without any stream."""
+    return [(value - kib[0]) / KIB for value in kib]

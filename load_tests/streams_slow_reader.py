@@ -6,6 +6,7 @@ import socket
 import statistics
 import time
 from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
 
 from load_tests.efficiency import say
 from load_tests.service import Service, rss_bytes
@@ -80,7 +81,7 @@ async def slow_reader(service: Service) -> tuple[dict[str, float], dict[str, obj
     await readers.turn()
     say(f"slow_reader: {ROUNDS} rounds of {2 * TURN_S:.0f} s, without and with slow readers")
     p99_s: dict[bool, list[float]] = {False: [], True: []}
-    held_mib: dict[bool, list[dict[str, float]]] = {False: [], True: []}
+    turns: list[tuple[bool, dict[str, float]]] = []
     cpu_s, begin_s = time.process_time(), time.monotonic()
     for index in range(2 * ROUNDS):
         is_slow = index % 4 in {1, 2}  # without, with, with, without, …
@@ -88,19 +89,20 @@ async def slow_reader(service: Service) -> tuple[dict[str, float], dict[str, obj
             watching = asyncio.create_task(_peak_mib(service))
             p99_s[is_slow].append(statistics.quantiles(await readers.turn(), n=100)[98])
             watching.cancel()
-            held_mib[is_slow].append(await watching)
+            turns.append((is_slow, await watching))
     client_share = (time.process_time() - cpu_s) / (time.monotonic() - begin_s)
     await busy.read_log(until_seq=max(readers.pushes[0].begun_s))
     await readers.stop()
-    total_mib = {is_slow: [sum(turn.values()) for turn in turns] for is_slow, turns in held_mib.items()}
+    # What a turn took from the system it keeps: slow readers show once, against the turn before.
+    totals_mib = [sum(held_mib.values()) for _, held_mib in turns]
+    grown_mib = [later - before for before, later in pairwise(totals_mib)]
     return {
         "slow_reader_p99_ratio": statistics.median(p99_s[True]) / statistics.median(p99_s[False]),
-        "slow_reader_rss_mib": statistics.median(total_mib[True]) - statistics.median(total_mib[False]),
+        "slow_reader_rss_mib": max(grown for grown, (is_slow, _) in zip(grown_mib, turns[1:], strict=True) if is_slow),
     }, {
         "p99_s": p99_s[False],
         "p99_with_slow_readers_s": p99_s[True],
-        "rss_mib": held_mib[False],
-        "rss_with_slow_readers_mib": held_mib[True],
+        "turns": [{"with_slow_readers": is_slow, "rss_mib": held_mib} for is_slow, held_mib in turns],
         "history_bytes": sum(map(len, busy.account.log)),
         "events": len(busy.account.log),
         "client_cpu_share": client_share,

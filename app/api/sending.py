@@ -116,6 +116,11 @@ class StreamSender:
         self._received += 1
         self._ended += 1
 
+    @property
+    def after_seq(self) -> int:
+        """What the next owner must know to take the next batch; -1 when it need not know anything."""
+        return -1 if self.awaited is None else self.awaited
+
     def batch(self) -> list[Offer]:
         """The next frames to offer, in order; none when all are at the owner."""
         offers: list[Offer] = []

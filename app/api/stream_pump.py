@@ -14,7 +14,14 @@ from app.api.sending import SenderLimits, StreamSender
 from app.api.sent_frame import is_greeting, sent_frame
 from app.api.told import Ack, Credit, GoAway, Told, refusal
 from app.contract.vision_pb2 import VideoFrame
-from app.core.errors import InvalidParameterError, NotFoundError, OverloadedError, SightlineError, UnavailableError
+from app.core.errors import (
+    ConflictError,
+    InvalidParameterError,
+    NotFoundError,
+    OverloadedError,
+    SightlineError,
+    UnavailableError,
+)
 from app.core.wire import WireEvent
 from app.pipeline.stream_host import EventBatch, StreamHost, StreamStatus
 
@@ -214,10 +221,15 @@ class StreamPump:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            while offers := self.sender.batch():
+            while True:
+                after_seq = self.sender.after_seq
+                if not (offers := self.sender.batch()):
+                    break
                 try:
-                    offered = await self._ports.host.offer(self._stream_id, offers)
+                    offered = await self._ports.host.offer(self._stream_id, offers, after_seq=after_seq)
                     self.sender.accepted(window=offered.window)
+                except ConflictError:  # a new owner: in front of these belong those that the old one took with it
+                    self.sender.offer_again()
                 except UnavailableError as error:
                     self.sender.offer_again()
                     await _pause(error)

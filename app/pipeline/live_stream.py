@@ -126,9 +126,15 @@ class LiveStream:
             age_s=self._age_s,
         )
 
-    def offer(self, frames: Sequence[Offer]) -> Offered:
-        """Capture frames, in this order. What was captured before is passed over."""
+    def offer(self, frames: Sequence[Offer], *, after_seq: int = -1) -> Offered:
+        """Capture frames, in this order. What was captured before is passed over.
+
+        ConflictError when frame `after_seq` was never captured, or forgotten with the owner before: behind these, it
+        and those before it would come too late.
+        """
         self._check_here()
+        if after_seq > self._intake.last_seq:
+            raise ConflictError("frames before these are not known here; offer them again")
         self.touched_s = time.monotonic()
         for frame in frames:
             self._take(frame)
@@ -217,7 +223,7 @@ class LiveStream:
     @property
     def _window(self) -> int:
         limits, spec = self._around.limits, self.spec
-        return limits.depth + limits.batch if spec.video.mode is not FrameMode.LATEST_FRAME else 4 * limits.depth
+        return limits.depth if spec.video.mode is not FrameMode.LATEST_FRAME else 4 * limits.depth
 
     def _intake_options(self, spec: StreamSpec) -> dict[str, Any]:
         limits, video = self._around.limits, spec.video

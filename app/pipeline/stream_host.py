@@ -91,8 +91,12 @@ class StreamHost(Protocol):
     async def close(self, stream_id: str) -> Summary:
         """Close a stream: what is still in it ends as `unavailable`, its readers get the summary."""
 
-    async def offer(self, stream_id: str, frames: Sequence[Offer]) -> Offered:
-        """Capture frames, in this order; their ends come as events. What was captured before is passed over."""
+    async def offer(self, stream_id: str, frames: Sequence[Offer], *, after_seq: int = -1) -> Offered:
+        """Capture frames, in this order; their ends come as events. What was captured before is passed over.
+
+        `after_seq` is the newest frame before these that has no end yet. ConflictError, and none is captured, when it
+        is not known: the owner is a new one, and frames that go before these are to be offered again first.
+        """
 
     async def push(self, stream_id: str, frame: Offer) -> WireEvent:
         """Capture one frame and wait for its end. One that was captured before gets the end that it had.

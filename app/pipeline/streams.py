@@ -88,9 +88,9 @@ class Streams:
 
         return await self._on(stream_id, close)
 
-    async def offer(self, stream_id: str, frames: Sequence[Offer]) -> Offered:
-        """Capture frames, in this order; their ends come as events. What was captured before is passed over."""
-        return await self._on(stream_id, _now(lambda stream: stream.offer(frames)))
+    async def offer(self, stream_id: str, frames: Sequence[Offer], *, after_seq: int = -1) -> Offered:
+        """Capture frames, in this order, where `after_seq` is known; their ends come as events."""
+        return await self._on(stream_id, _now(lambda stream: stream.offer(frames, after_seq=after_seq)))
 
     async def push(self, stream_id: str, frame: Offer) -> WireEvent:
         """Capture one frame and wait for its end. One that was captured before gets the end that it had."""
@@ -98,6 +98,8 @@ class Streams:
 
     async def position(self, stream_id: str, *, after_seq: int = -1, after_event: str | None = None) -> int:
         """Where to begin to read: right after that event where it is remembered, else after the end of that frame."""
+        if stream_id in self._closed:
+            return self._closed[stream_id][1].outlet.log.position(after_seq=after_seq, after_event=after_event)
         return await self._on(
             stream_id,
             _now(lambda stream: stream.outlet.log.position(after_seq=after_seq, after_event=after_event)),

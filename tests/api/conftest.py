@@ -71,6 +71,7 @@ class Service:
 @pytest.fixture
 def run() -> Callable[[Callable[[Service], Coroutine[Any, Any, Any]]], Any]:
     """Run a scenario against a fresh service on an event loop of its own."""
+
     def runner(scenario: Callable[[Service], Coroutine[Any, Any, Any]]) -> Any:
         async def inside() -> Any:
             return await scenario(Service())

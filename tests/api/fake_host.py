@@ -133,9 +133,11 @@ class FakeHost:
         kept.log.append([wire(summary, after_seq=kept.last_seq)])
         return summary
 
-    async def offer(self, stream_id: str, frames: Sequence[Offer]) -> Offered:
+    async def offer(self, stream_id: str, frames: Sequence[Offer], *, after_seq: int = -1) -> Offered:
         self.offers.append(list(frames))
         kept = self._live(stream_id)
+        if after_seq > kept.last_seq:
+            raise ConflictError("not known here")
         for frame in frames:
             seq = kept.last_seq + 1 if frame.seq is None else frame.seq
             if seq > kept.last_seq:

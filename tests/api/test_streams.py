@@ -206,8 +206,9 @@ def test_closing_ends_what_is_under_way(run: Run) -> None:
         assert account["errors"] == {"unavailable": 1}
         assert account["in_flight"] == 0
         assert (await pushing).json()["reason"] == "unavailable"
-        for response in (await push(service, stream_id), await service.get(f"/v1/streams/{stream_id}/events")):
+        for response in (await push(service, stream_id), await service.get(f"/v1/streams/{stream_id}")):
             assert (response.status_code, response.json()["code"]) == (404, "not_found")
+        assert [event["schema"] for event in await events(service, stream_id)][-1] == "sightline.v1.Summary"
 
     run(scenario)
 
