@@ -16,8 +16,8 @@ from load_tests.streams_overload import TOGETHER, Pushes
 from load_tests.streams_processes import by_part
 
 STREAMS, FRAMES = 4, 300
-BUSY_HZ, QUIET_HZ = 6.0, 2.0
-ROUNDS, TURN_S = 5, 8.0
+BUSY_HZ, QUIET_HZ = 8.0, 3.0
+ROUNDS, TURN_S = 7, 7.0
 _LONGEST_S = 30.0
 ZONES = [{"name": f"{index:0>100}", "polygon": [[0.0, 0.0], [0.01, 0.0], [0.0, 0.01]]} for index in range(64)]
 """Each result tells the count of each; nobody gets there."""
