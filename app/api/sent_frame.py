@@ -77,9 +77,10 @@ def _captured_at(frame: VideoFrame) -> float | None:
     if not frame.HasField("captured_at"):
         return None
     at = frame.captured_at
-    if not _EARLIEST_S <= at.seconds < _LATEST_S or not 0 <= at.nanos < _NANOS:
+    captured_at = at.seconds + at.nanos / _NANOS  # as a float it may round up into the year 10000
+    if not _EARLIEST_S <= captured_at < _LATEST_S or not 0 <= at.nanos < _NANOS:
         raise InvalidParameterError("captured_at: a time of the years 1 to 9999")
-    return at.seconds + at.nanos / _NANOS
+    return captured_at
 
 
 def _metadata(frame: VideoFrame) -> dict[str, str]:

@@ -11,6 +11,8 @@ from app.core.wire import WireEvent
 
 _SEQ_BITS = 64
 _MAX_SEQ = (1 << _SEQ_BITS) - 2
+_READ_AT_ONCE = 64
+"""Events: who comes late gets the history in parts, so that a reader who stalls holds one part and not all of it."""
 _FORGED = "not the id of an event of this stream"
 
 
@@ -81,11 +83,15 @@ class EventLog:
                     await told.wait()
             except TimeoutError:
                 return (), position
-        events = self.since(place)
+        events = self.since(place)[:_READ_AT_ONCE]
         if not events:
             return (), position
         gap = [self._gap(after_seq, events[0])] if place < self._begin else []
-        return (*gap, *events), self._packed(self.end, events[-1].seq)
+        return (*gap, *events), self._packed(max(place, self._begin) + len(events), events[-1].seq)
+
+    def is_read(self, position: int) -> bool:
+        """Whether nothing was told after that position."""
+        return position >> _SEQ_BITS >= self.end
 
     def _packed(self, place: int, seq: int) -> int:
         return (max(0, place) << _SEQ_BITS) | (min(seq, _MAX_SEQ) + 1)

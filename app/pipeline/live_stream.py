@@ -159,7 +159,8 @@ class LiveStream:
         events, position = await self.outlet.log.read(position, wait_s=0 if self._is_told_out else wait_s)
         if self.has_moved and not events:
             raise MovedError
-        return EventBatch(events=events, position=position, is_closed=self._is_told_out)
+        is_closed = self._is_told_out and self.outlet.log.is_read(position)
+        return EventBatch(events=events, position=position, is_closed=is_closed)
 
     async def preview(self, *, after_seq: int, wait_s: float) -> Picture | None:
         """The newest frame after `after_seq`, drawn; None when none comes within `wait_s` seconds."""
@@ -211,6 +212,7 @@ class LiveStream:
             self._is_told_out = True
             await self._around.store.remove(self.stream_id, term=self._term)
             self.outlet.log.wake()
+            self._preview.close()
         await self.stop()
         return self._end
 

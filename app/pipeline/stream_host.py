@@ -4,10 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from app.core.errors import InvalidParameterError
 from app.core.outcome import DropReason
 from app.core.result import Summary
 from app.core.wire import WireEvent
 from app.pipeline.stream_spec import StreamSpec
+
+_YEAR_1_S, _YEAR_10000_S = -62_135_596_800, 253_402_300_800
+"""What `datetime` can hold, in seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +19,7 @@ class Offer:
     """One encoded frame for a stream; `seq` None counts on from the newest, `captured_at` is UTC in seconds.
 
     With `dropped` it was dropped on its way here and carries no data: it is captured, so that it is accounted for.
+    InvalidParameterError for a time that no calendar has.
     """
 
     data: bytes | memoryview = b""
@@ -22,6 +27,10 @@ class Offer:
     captured_at: float | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     dropped: DropReason | None = None
+
+    def __post_init__(self) -> None:
+        if self.captured_at is not None and not _YEAR_1_S <= self.captured_at < _YEAR_10000_S:
+            raise InvalidParameterError("captured_at: a time of the years 1 to 9999")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,6 +54,10 @@ class StreamPreview:
             self._seen.set()
             self._seen = asyncio.Event()
 
+    def close(self) -> None:
+        """Let those go who wait for a picture."""
+        self._seen.set()
+
     async def picture(self, spec: StreamSpec, *, after_seq: int, wait_s: float) -> Picture | None:
         """The newest answered frame after `after_seq`, drawn; None when none comes within `wait_s` seconds."""
         self._wanted_until_s = time.monotonic() + wait_s + _WANTED_S
@@ -63,7 +67,7 @@ class StreamPreview:
                     await self._seen.wait()
             except TimeoutError:
                 return None
-        if (sight := self._sight) is None:
+        if (sight := self._sight) is None or sight.result.seq <= after_seq:
             return None
         return Picture(seq=sight.result.seq, jpeg=await asyncio.to_thread(_drawn, sight, spec))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,6 +19,7 @@ from app.pipeline.stream_store import Claim
 from app.pipeline.surroundings import Surroundings
 
 T = TypeVar("T")
+LOG = logging.getLogger("sightline")
 _SWEEP_S = 5.0
 _LAST_DELIVERIES_S = 2.0
 _FAREWELL_S = 60.0
@@ -165,17 +167,23 @@ class Streams:
         await stream.stop()
 
     async def _sweep(self) -> None:
-        """Close what is idle, let go of what has moved, forget what was closed."""
+        """Close what is over, let go of what has moved, forget what was closed."""
         while True:
             await asyncio.sleep(_SWEEP_S)
             for stream in list(self._streams.values()):
-                if stream.has_moved:
-                    await self._forget(stream)
-                elif stream.is_done:
-                    with contextlib.suppress(UnavailableError, NotFoundError):
-                        await self.close(stream.stream_id)
+                try:
+                    await self._tidy(stream)
+                except Exception:
+                    LOG.exception("stream %s could not be tidied up", stream.stream_id)
             now_s = time.monotonic()
             self._closed = {name: kept for name, kept in self._closed.items() if now_s - kept[0] < _FAREWELL_S}
+
+    async def _tidy(self, stream: LiveStream) -> None:
+        if stream.has_moved:
+            await self._forget(stream)
+        elif stream.is_done:
+            with contextlib.suppress(UnavailableError, NotFoundError):
+                await self.close(stream.stream_id)
 
 
 def _now(call: Callable[[LiveStream], T]) -> Callable[[LiveStream], Awaitable[T]]:

@@ -19,7 +19,7 @@ from app.tracking.parameters import TrackerParameters
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamLimits:
-    """`depth` frames of one stream may wait (`latest_depth` with latest_frame) and `batch` be worked on.
+    """`depth` frames of one stream may wait and `batch` be worked on; with latest_frame no more than `latest_depth`.
 
     A batch that takes longer than `batch_s` seconds to detect ends in an error, whatever becomes of it. The last
     `history` events can be read again. `detecting` batches of all streams are detected at once. At most `max_streams`
@@ -27,7 +27,8 @@ class StreamLimits:
     """
 
     depth: int = 16
-    latest_depth: int = 3
+    latest_depth: int = 1
+    """Three, detected as one batch, were half as old again (`load_tests.streams`, two cores, 2026-11-23)."""
     batch: int = 8
     batch_s: float = 30.0
     history: int = 1024

@@ -8,24 +8,27 @@ from numpy.typing import NDArray
 from app.core.frame import Detections, Tracks
 from app.tracking.assignment import Indices, best_matching
 from app.tracking.clock import StreamClock
-from app.tracking.motion import Array, BoxMotion, centred
+from app.tracking.motion import Array, Belief, BoxMotion, centred
 from app.tracking.overlap import overlaps
 from app.tracking.parameters import TrackerParameters
+from app.tracking.rim import Rim
 from app.tracking.snapshot import TrackerState, decode, encode
 from app.tracking.table import IDS_PER_EPOCH, UNCONFIRMED, TrackTable
 
 _BEFORE = float(1 << 24)  # outweighs every sum of overlaps that differs by more than rounding
+_LEAST_IOU = 0.1  # however uncertain a track's place is
 _GRACE_S = 1e-6  # stamps are rounded
 
 
 class _Seen(NamedTuple):
-    """What of a frame takes part: `boxes` `(4, m)` as `centred`, label, score, and `place`.
+    """What of a frame takes part: `boxes` `(4, m)` as `centred`, their `Rim.sides`, label, score, and `place`.
 
     `place` is the row of each in the frame, None where that is its own number.
     """
 
     place: Indices | None
     boxes: Array
+    sides: Array | None
     label: NDArray[np.int32]
     score: NDArray[np.float32]
 
@@ -50,6 +53,8 @@ class ByteTracker:
         self._next_id = epoch * IDS_PER_EPOCH + 1
         self._min_new_score = max(parameters.high_score, parameters.min_new_score)
         self._frame = 0
+        self._least_iou = min(parameters.min_iou, _LEAST_IOU)
+        self._rim = Rim(width_px=0, height_px=0)
 
     def update(self, detections: Detections) -> Tracks:
         """The detections, row by row as they came, with their ids; -1 where no confirmed track is behind one.
@@ -66,12 +71,13 @@ class ByteTracker:
         matched = self._associate(seen)
         rows, cols = matched[0], matched[1]
         track_id = np.full(seen.score.size, UNCONFIRMED, np.int64)
-        track_id[cols] = self._continue(rows, boxes=seen.boxes.take(cols, axis=1))
+        track_id[cols] = self._continue(rows, boxes=seen.boxes.take(cols, axis=1), sides=_taken(seen.sides, cols))
         may_begin = seen.score >= self._min_new_score
         may_begin[cols] = False
         new = may_begin.nonzero()[0]
         if new.size:
-            track_id[new] = self._begin(seen.boxes.take(new, axis=1), label=seen.label.take(new))
+            belief = self._motion.begin(seen.boxes.take(new, axis=1), sides=_taken(seen.sides, new))
+            track_id[new] = self._begin(belief, label=seen.label.take(new))
         if seen.place is not None:
             all_ids = np.full(len(detections.score), UNCONFIRMED, np.int64)
             all_ids[seen.place] = track_id
@@ -108,21 +114,27 @@ class ByteTracker:
         return tracker
 
     def _seen(self, detections: Detections) -> _Seen:
+        size_px = detections.source_width_px, detections.source_height_px
+        if self._rim.size_px != size_px:
+            self._rim = Rim(width_px=size_px[0], height_px=size_px[1])
         score, label, low_score = detections.score, detections.label, self._parameters.low_score
         xyxy = detections.xyxy.T.astype(np.float64)
         is_finite, is_box, is_used = np.isfinite(xyxy), xyxy[2:] > xyxy[:2], score >= low_score
         if sum(map(np.count_nonzero, (is_finite, is_box, is_used))) == 7 * score.size:
-            return _Seen(None, centred(xyxy), label, score)
+            return _Seen(None, centred(xyxy), self._rim.sides(xyxy), label, score)
         place = (is_finite.all(axis=0) & is_box.all(axis=0) & is_used).nonzero()[0]
-        return _Seen(place, centred(xyxy.take(place, axis=1)), label.take(place), score.take(place))
+        xyxy = xyxy.take(place, axis=1)
+        return _Seen(place, centred(xyxy), self._rim.sides(xyxy), label.take(place), score.take(place))
 
     def _associate(self, seen: _Seen) -> Indices:
         """Matched rows of the table, and with them indices into `seen`, `(2, k)`."""
         tracks, knobs, count = self._tracks, self._parameters, len(self._tracks)
         boxes = np.concatenate((tracks.belief[:4], seen.boxes), axis=1)
-        edges = overlaps(boxes, split=count, min_iou=knobs.min_iou)
+        doubt = np.sqrt(tracks.belief[8])
+        least_iou = np.maximum(np.subtract(knobs.min_iou, doubt, out=doubt), self._least_iou, out=doubt)
+        edges = overlaps(boxes, split=count, min_iou=float(np.minimum.reduce(least_iou, initial=knobs.min_iou)))
         row, col, iou = edges.ends[0], edges.ends[1] - count, edges.weight
-        is_possible = iou >= knobs.min_iou
+        is_possible = iou >= least_iou.take(row)
         if knobs.is_class_aware:
             is_possible &= tracks.label.take(row) == seen.label.take(col)
         is_high = (seen.score >= knobs.high_score).take(col)
@@ -135,10 +147,10 @@ class ByteTracker:
         matched[1] -= count
         return matched
 
-    def _continue(self, rows: Indices, *, boxes: Array) -> Array:
+    def _continue(self, rows: Indices, *, boxes: Array, sides: Array | None) -> Array:
         """Move the tracks `rows` to where they were seen; their ids, -1 for the unconfirmed."""
         tracks = self._tracks
-        self._motion.correct(tracks.belief, rows=rows, boxes=boxes)
+        self._motion.correct(tracks.belief, rows=rows, boxes=boxes, sides=sides)
         tracks.seen[rows] = self._frame
         tracks.seen_s[rows] = self._clock.now_s
         if tracks.confirmed == len(tracks):
@@ -148,10 +160,10 @@ class ByteTracker:
         tracks.forget_missed(frame=self._frame)
         return track_id
 
-    def _begin(self, boxes: Array, *, label: NDArray[np.int32]) -> Array:
+    def _begin(self, belief: Belief, *, label: NDArray[np.int32]) -> Array:
         """Begin tracks; their ids, -1 unless one sight is enough."""
         tracks = self._tracks
-        tracks.begin(self._motion.begin(boxes), label=label, frame=self._frame, now_s=self._clock.now_s)
+        tracks.begin(belief, label=label, frame=self._frame, now_s=self._clock.now_s)
         if self._parameters.min_hits == 1:
             self._confirm()
             tracks.forget_missed(frame=self._frame)
@@ -160,3 +172,7 @@ class ByteTracker:
     def _confirm(self) -> None:
         begun_by = self._frame + 1 - self._parameters.min_hits
         self._next_id = self._tracks.confirm(begun_by=begun_by, frame=self._frame, next_id=self._next_id)
+
+
+def _taken(sides: Array | None, index: Indices) -> Array | None:
+    return None if sides is None else sides.take(index, axis=1)

@@ -1,6 +1,6 @@
 """A tracker as bytes and back, bit for bit, so that identities outlive the process that gave them.
 
-    sightline-tracks 1⏎                     format and version
+    sightline-tracks 2⏎                     format and version
     {"parameters": …, "rows": […], …}⏎      JSON: all scalars, the names of the rows, the number of tracks
     rows x tracks float64, little-endian    the table, row by row
     SHA-256 of all bytes before             32 bytes
@@ -21,11 +21,11 @@ import numpy as np
 
 from app.core.errors import SnapshotError
 from app.tracking.clock import ClockState
-from app.tracking.motion import UNSTEPPED_S, Array
+from app.tracking.motion import BELIEF_ROWS, UNSTEPPED_S, Array
 from app.tracking.parameters import TrackerParameters
 from app.tracking.table import IDS_PER_EPOCH, ROW_NAMES, UNCONFIRMED
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Grows whenever old bytes would be read, or go on, otherwise than they were meant."""
 MAX_TRACKS: Final = 8192
 """More than a scene of 300 detections a frame can hold within seconds; 1.2 MB."""
@@ -160,6 +160,7 @@ def _check(state: TrackerState) -> None:
         and ((begun > 0) & (begun <= seen) & (seen <= state.frame)).all()
         and (seen_s <= clock.now_s).all()
         and (state.block[2:4] > 0).all()
+        and np.isin(state.block[BELIEF_ROWS - 2 : BELIEF_ROWS], (-1, 0, 1)).all()
     )
     if not is_possible:
         raise SnapshotError("no tracker can be in the state of this snapshot")

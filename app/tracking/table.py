@@ -14,9 +14,9 @@ _ID, _LABEL, _BEGUN, _SEEN, _SEEN_S, _ROWS = range(BELIEF_ROWS, BELIEF_ROWS + 6)
 ROW_NAMES = (
     *("x", "y", "width", "height", "x_speed", "y_speed", "width_growth", "height_growth"),
     *("centre_variance", "size_variance", "centre_covariance", "size_covariance"),
-    *("speed_variance", "growth_variance", "track_id", "label", "begun", "seen", "seen_s"),
+    *("speed_variance", "growth_variance", "x_side", "y_side", "track_id", "label", "begun", "seen", "seen_s"),
 )
-"""The rows of the block in their order; see `Belief` for the first 14."""
+"""The rows of the block in their order; see `Belief` for the first 16."""
 
 
 class TrackTable:

@@ -14,10 +14,10 @@ CUTS = 100
 JPEG = {"content-type": "image/jpeg"}
 
 
-async def read(url: str, *, headers: dict[str, str], most: int) -> list[dict[str, Any]]:
+async def read(client: httpx.AsyncClient, url: str, *, headers: dict[str, str], most: int) -> list[dict[str, Any]]:
     """Up to `most` events, as NDJSON or server-sent events; then the connection is dropped where it is."""
     found: list[dict[str, Any]] = []
-    async with httpx.AsyncClient(timeout=30) as client, client.stream("GET", url, headers=headers) as response:
+    async with client.stream("GET", url, headers=headers) as response:
         assert response.status_code == 200
         async for line in response.aiter_lines():
             text = line.removeprefix("data: ")
@@ -52,13 +52,13 @@ def test_a_reader_that_is_cut_off_a_hundred_times_misses_nothing(*, is_sse: bool
             got: list[dict[str, Any]] = []
             url, headers = events, {"accept": "text/event-stream"} if is_sse else {}
             for _ in range(CUTS):
-                got += await read(url, headers=headers, most=chance.randint(1, 4))
+                got += await read(client, url, headers=headers, most=chance.randint(1, 4))
                 last = next(event for event in reversed(got) if event["schema"].endswith("FrameResult") or is_sse)
                 url, headers = after(last, is_sse=is_sse, url=events)
             await pushing
             await client.delete(f"/v1/streams/{stream_id}")
-            got += await read(url, headers=headers, most=10_000)
-            whole = await read(events, headers={}, most=10_000)
+            got += await read(client, url, headers=headers, most=10_000)
+            whole = await read(client, events, headers={}, most=10_000)
             return [event["event_id"] for event in got], [event["event_id"] for event in whole]
 
     got, whole = asyncio.run(scenario())

@@ -237,7 +237,15 @@ def test_a_wrong_description_opens_nothing(run: Run, body: bytes, status: int) -
 
 
 @pytest.mark.parametrize(
-    "query", ["?seq=-1", "?seq=x", f"?seq={2**63}", "?captured_at=yesterday", "?captured_at=2026-11-23T10:00:00"]
+    "query",
+    [
+        "?seq=-1",
+        "?seq=x",
+        f"?seq={2**63}",
+        "?captured_at=yesterday",
+        "?captured_at=2026-11-23T10:00:00",
+        "?captured_at=9999-12-31T23:59:59.9999999Z",
+    ],
 )
 def test_wrong_parameters_capture_nothing(run: Run, query: str) -> None:
     async def scenario(service: Service) -> None:

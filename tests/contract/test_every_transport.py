@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias, get_args
@@ -36,7 +36,7 @@ def nameless(stream_id: str, log: Read) -> Read:
     return [(event["event_id"], canonical(json.dumps(event).encode())) for event in without]
 
 
-FORMS: dict[str, Form] = {name: unchanged for name in (*READERS, *PLACES)} | {"grpc": canonical}
+FORMS: Mapping[str, Form] = dict.fromkeys((*READERS, *PLACES), unchanged) | {"grpc": canonical}
 """What is compared: the very bytes; where JSON travels as a message, the document."""
 
 
@@ -133,7 +133,7 @@ FAULTS: dict[str, Callable[[Read, int], Read]] = {
 
 
 def altered(event: tuple[str, bytes]) -> tuple[str, bytes]:
-    """The event of a frame one microsecond later, or of another epoch: the least that may be seen."""
+    """The same event with one digit changed: that of its epoch."""
     return event[0], event[1].replace(b'"epoch":0', b'"epoch":1').replace(b'"epoch": 0', b'"epoch": 1')
 
 
@@ -162,4 +162,6 @@ def test_the_comparison_of_senders_sees_another_moment_and_not_another_time_of_w
 
     moment, next_moment = "2026-11-23T10:00:00.000001Z", "2026-11-23T10:00:00.000002Z"
     assert differences(told(moment, 1.0, "f00"), told(moment, 2.0, "ba5"), may_repeat=False) == []
-    assert differences(told(moment, 1.0, "f00"), told(next_moment, 1.0, "ba5"), may_repeat=False) == ["changed this:0:7"]
+    assert differences(told(moment, 1.0, "f00"), told(next_moment, 1.0, "ba5"), may_repeat=False) == [
+        "changed this:0:7"
+    ]

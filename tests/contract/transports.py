@@ -88,7 +88,7 @@ async def serving_all(folder: Path) -> AsyncIterator[Service]:
         )
         host = Streams(around)
         stack.push_async_callback(host.stop)
-        served = await stack.enter_async_context(serving(chain=WalkersChain(), host=host))
+        served = await stack.enter_async_context(serving(host=host))
         channel = await stack.enter_async_context(calling(Replica(host=host)))
         http = await stack.enter_async_context(httpx.AsyncClient(base_url=served.url, timeout=_WITHIN_S))
         yield Service(

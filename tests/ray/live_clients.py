@@ -30,6 +30,9 @@ class Lane:
     credit: int = 0
     is_open: bool = False
     known: set[str] = field(default_factory=set)
+    known_on_call: set[str] = field(default_factory=set)
+    doubled: list[str] = field(default_factory=list)
+    """Events that one call told twice. A new call may tell again what was told after its token was made."""
 
     def add(self, frame: VideoFrame) -> None:
         """Keep a frame, to be sent when there is credit."""
@@ -39,6 +42,7 @@ class Lane:
     def begin(self) -> VideoFrame:
         """A new call: all that has no end goes again, in order. The greeting that opens the stream on it."""
         self.credit, self.is_open, self.unsent = 0, True, deque(self.kept)
+        self.known_on_call.clear()
         return VideoFrame(stream_id=self.stream_id, resume_token=self.token)
 
     def next(self) -> VideoFrame | None:
@@ -53,11 +57,18 @@ class Lane:
         self.credit += message.credit.frames
         if message.HasField("go_away"):
             self.token, self.is_open = message.go_away.resume_token, False
-        if message.event_id and message.event_id not in self.known:
-            self.known.add(message.event_id)
-            self.told.append(message)
-        if message.event_id and self.kept.pop(message.seq, None) and message.seq in self.unsent:
-            self.unsent.remove(message.seq)
+        if message.event_id:
+            self._settle(message)
+
+    def _settle(self, result: FrameResult) -> None:
+        if result.event_id in self.known_on_call:
+            self.doubled.append(result.event_id)
+        if result.event_id not in self.known:
+            self.told.append(result)
+        self.known_on_call.add(result.event_id)
+        self.known.add(result.event_id)
+        if self.kept.pop(result.seq, None) and result.seq in self.unsent:
+            self.unsent.remove(result.seq)
 
 
 class GrpcSender:

@@ -1,13 +1,15 @@
 """Live streams over every transport, on the real service: through kills of their owner and door, and a redeployment."""
 
 import asyncio
+import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,15 +21,17 @@ import yaml
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosedError
 
 from app.api.grpc_service import NAME
-from app.client import AsyncSightline, SessionLimits
+from app.client import AsyncSightline, AsyncStream, SessionLimits
 from app.client.reading import told
-from app.contract import vision_pb2
+from app.contract.vision_pb2 import FrameResult as FrameEnd
 from app.core.result import Event, FrameResult, Summary
 from load_tests.camfarm import Camera, Scene, encode_jpeg, render
 from load_tests.service import Service
-from tests.ray.live_clients import GrpcSender, HttpCaller, untyped
+from tests.ray.live_clients import GrpcSender, HttpCaller, Lane, untyped
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 STREET = Camera(width_px=640, height_px=360, fps=10.0, stream=3)
@@ -74,7 +78,7 @@ def captured_at(seq: int) -> datetime:
     return START + timedelta(seconds=seq / 10)
 
 
-def seen(results: Iterable[FrameResult | vision_pb2.FrameResult]) -> Seen:
+def seen(results: Iterable[FrameResult | FrameEnd]) -> Seen:
     """Frame by frame what is in it, without the stream's name and the machine's times."""
     return [
         (
@@ -117,7 +121,7 @@ class Run:
     """What came of the same frames over a WebSocket and over two streams of one gRPC call."""
 
     over_websocket: list[FrameResult]
-    over_grpc: list[list[vision_pb2.FrameResult]]
+    over_grpc: list[Lane]
     accounts: list[tuple[int, int, int]]
     cuts: int
     calls_ended: list[grpc.StatusCode]
@@ -146,7 +150,7 @@ async def streamed(service: Service, shots: list[bytes], disturb: Callable[[int]
             events = await reading
         return Run(
             over_websocket=[event for event in events if isinstance(event, FrameResult)],
-            over_grpc=[lane.told for lane in sender.lanes.values()],
+            over_grpc=[*sender.lanes.values()],
             accounts=[account(summary) for summary in summaries],
             cuts=stream.cuts,
             calls_ended=sender.endings,
@@ -154,7 +158,7 @@ async def streamed(service: Service, shots: list[bytes], disturb: Callable[[int]
         )
 
 
-async def events_of(stream: Any) -> list[Event]:
+async def events_of(stream: AsyncStream) -> list[Event]:
     return [event async for event in stream.events()]
 
 
@@ -165,7 +169,7 @@ def test_a_websocket_and_a_grpc_call_of_two_streams_tell_what_http_tells(
     assert [frame[0] for frame in pushed] == list(range(len(shots)))
     assert len({found[1] for frame in pushed for found in frame[2] if found[1]}) >= 3
     assert seen(run.over_websocket) == pushed
-    assert [seen(results) for results in run.over_grpc] == [pushed, pushed]
+    assert [(seen(lane.told), lane.doubled) for lane in run.over_grpc] == [(pushed, []), (pushed, [])]
     assert run.accounts == [(len(shots), len(shots), 0)] * 3
     assert (run.cuts, run.calls_ended, run.refused) == (0, [], [])
 
@@ -195,8 +199,135 @@ def test_a_killed_replica_costs_no_frame_of_any_transport_and_none_comes_twice(
 
     run = asyncio.run(streamed(staged, shots, kill))
     assert seen(run.over_websocket) == pushed
-    assert [seen(results) for results in run.over_grpc] == [pushed, pushed]
+    assert [(seen(lane.told), lane.doubled) for lane in run.over_grpc] == [(pushed, []), (pushed, [])]
     assert run.accounts == [(len(shots), len(shots), 0)] * 3
     is_cut = stage == "Ingress"  # who is connected hears nothing of the owner's death
     assert (run.cuts > 0, len(run.calls_ended) > 0) == (is_cut, is_cut)
     assert run.refused == []
+
+
+def redeploy(service: Service) -> None:
+    """Deploy the application under another setting, which replaces every replica; back once all are new."""
+    started, before = started_with(service), {stage: replicas(service, stage) for stage in STAGES}
+    (application,) = started.config["applications"]
+    application["args"]["service"] = {"ready_s": 5.0 + time.time() % 1}  # another one each time
+    folder = Path(started.environment["RAY_AUTH_TOKEN_PATH"]).parent
+    changed = folder / "changed.yaml"
+    changed.write_text(yaml.safe_dump(started.config), encoding="utf-8")
+    command = [str(Path(sys.executable).parent / "serve"), "run", "--non-blocking", str(changed)]
+    subprocess.run(command, env=started.environment, cwd=folder, check=True, capture_output=True, timeout=120)
+    deadline_s = time.monotonic() + 240
+    while any(replicas(service, stage) & before[stage] or not replicas(service, stage) for stage in STAGES):
+        assert time.monotonic() < deadline_s, "not every replica was replaced"
+        time.sleep(0.5)
+
+
+@dataclass(slots=True)
+class Load:
+    """Every kind of caller at once, for as long as `is_on`; `sent` counts the frames of each of the three streams."""
+
+    service: Service
+    shots: list[bytes]
+    is_on: Callable[[], bool]
+    sent: list[int] = field(default_factory=lambda: [0, 0, 0])
+
+    async def paced(self) -> AsyncIterator[tuple[int, bytes, float]]:
+        seq = 0
+        while self.is_on():
+            yield seq, self.shots[seq % len(self.shots)], captured_at(seq).timestamp()
+            seq += 1
+            await asyncio.sleep(PACE_S)
+
+    async def detect(self, caller: HttpCaller) -> None:
+        async for _seq, shot, _at_s in self.paced():
+            await caller.post("/v1/detections", shot)
+
+    async def push(self, caller: HttpCaller, stream_id: str) -> None:
+        async for seq, shot, _at_s in self.paced():
+            query = {"seq": str(seq), "captured_at": captured_at(seq).isoformat()}
+            await caller.post(f"/v1/streams/{stream_id}/frames", shot, **query)
+            self.sent[0] = seq + 1
+
+    async def send(self, stream: AsyncStream) -> None:
+        async for seq, shot, at_s in self.paced():
+            await stream.send(shot, captured_at=at_s)
+            self.sent[1] = seq + 1
+
+    async def call(self, sender: GrpcSender, stream_id: str) -> None:
+        async for seq, shot, at_s in self.paced():
+            sender.send(stream_id, seq, data=shot, captured_at_s=at_s)
+            self.sent[2] = seq + 1
+        await sender.drain()
+
+
+async def farewell(service: Service, stream_id: str) -> tuple[str, int | None]:
+    """The last word that a WebSocket on that stream is told by its replica, and the code that it is closed with."""
+    last = ""
+    async with connect(f"ws://{service.host}:{service.port}/v1/streams/{stream_id}/ws?since=-1") as socket:
+        with contextlib.suppress(ConnectionClosedError):
+            async for text in socket:
+                last = json.loads(text)["schema"].removeprefix("sightline.v1.")
+        return last, socket.close_code
+
+
+def test_a_redeployment_under_load_costs_no_frame_and_no_caller_an_error_that_is_none_of_ours(
+    staged: Service, shots: list[bytes]
+) -> None:
+    async def scenario() -> None:
+        keeping, fresh = httpx.Limits(), httpx.Limits(max_keepalive_connections=0)
+        async with (
+            httpx.AsyncClient(base_url=staged.url, timeout=120, limits=keeping) as kept,
+            httpx.AsyncClient(base_url=staged.url, timeout=120, limits=fresh) as anew,
+            AsyncSightline(staged.url, timeout_s=120, limits=PATIENT) as client,
+            GrpcSender(started_with(staged).grpc_address) as sender,
+        ):
+            callers = [HttpCaller(kept), HttpCaller(anew), HttpCaller(kept)]
+            stream = await client.open()
+            pushed, called = await client.create(), await client.create()
+            sender.begin({called.stream_id: called.resume_token or ""})
+            redeploying = asyncio.create_task(asyncio.to_thread(redeploy, staged))
+            load = Load(staged, shots, lambda: not redeploying.done())
+            reading = asyncio.create_task(events_of(stream))
+            watching = asyncio.create_task(farewell(staged, pushed.stream_id))
+            await asyncio.gather(
+                load.detect(callers[0]),
+                load.detect(callers[1]),
+                load.push(callers[2], pushed.stream_id),
+                load.send(stream),
+                load.call(sender, called.stream_id),
+            )
+            await redeploying
+            summaries = [await client.close_stream(pushed.stream_id), await stream.finish()]
+            summaries.append(await client.close_stream(called.stream_id))
+            results = [event for event in await reading if isinstance(event, FrameResult)]
+        assert [account(summary) for summary in summaries] == [(sent, sent, 0) for sent in load.sent]
+        assert [result.seq for result in results] == list(range(load.sent[1]))
+        lane = sender.lanes[called.stream_id]
+        assert ([result.seq for result in lane.told], lane.doubled) == (list(range(load.sent[2])), [])
+        assert set(sender.farewells) == {called.stream_id}
+        assert (stream.cuts >= 1, await watching) == (True, ("GoAway", 1012))
+        assert [problem for caller in callers for problem in untyped(caller.refused)] == []
+        assert [broken for caller in callers for broken in caller.broken] == []
+
+    asyncio.run(scenario())
+
+
+def test_what_proxies_say_for_us_is_found_among_the_answers() -> None:
+    problem, later = {"content-type": "application/problem+json"}, {"retry-after": "1"}
+    ours = httpx.Response(503, headers=problem | later, text="{}")
+    others = [httpx.Response(503, headers=later), httpx.Response(503, headers=problem), httpx.Response(500, text="no")]
+    assert untyped([ours]) == []
+    assert untyped([ours, *others]) == ["503 ", "503 ", "500 no"]
+
+
+def test_an_event_that_one_call_tells_twice_is_found() -> None:
+    lane = Lane("stream", "token")
+    ends = [FrameEnd(seq=seq, event_id=f"stream:0:{seq}") for seq in (0, 1)]
+    for end in ends:
+        lane.note(end)
+    lane.begin()
+    for end in ends:
+        lane.note(end)
+    assert lane.doubled == []
+    lane.note(ends[0])
+    assert ([end.seq for end in lane.told], lane.doubled) == ([0, 1], ["stream:0:0"])

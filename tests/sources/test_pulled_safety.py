@@ -9,8 +9,8 @@ from app.media.pull.messages import Reason
 from app.policy.session import SessionState
 from load_tests.camfarm.http_sources import HttpFaults, HttpSources
 from load_tests.camfarm.rtsp_server import RtspFaults, RtspServer
-from tests.unit.media.web import certificate
 from tests.sources.pulling import FAST, Told, failed, frames, running, street
+from tests.unit.media.web import certificate
 
 ONCE = replace(FAST, max_attempts=0)
 LOGIN = ("admin", "p@ss/word")

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from app.analytics import lines
 from app.analytics.counting import StreamCounter
-from app.core.result import Direction
 from app.analytics.geometry import Segment
 from app.analytics.lines import Line
 from app.core.errors import InvalidParameterError
+from app.core.result import Direction
 from tests.unit.analytics.paths import LABELS, film, make_line, make_tracks, on, run, times, told, wander
 
 RIGHT = [(0.0, 300.0, 500.0), (4.0, 700.0, 500.0)]

@@ -181,9 +181,10 @@ class World:
                 self.chain.is_gone = False
 
     async def end(self) -> dict[str, Any]:
-        while self.sent:
-            await asyncio.sleep(0.001)
+        for _ in range(10_000):
+            await asyncio.sleep(0)
             await self.read()
+        assert not self.sent, "a frame has no end"
         account = await self.owner.close(self.stream_id)
         assert account.captured == len(self.consumer.told), "a frame was lost"
         assert account.in_flight == 0

@@ -122,3 +122,15 @@ def test_a_log_that_begins_anew_far_on_is_waited_at_and_not_spun_on() -> None:
         return [event.event_id for event in events]
 
     assert asyncio.run(scenario()) == ["s:1:gap:2", "s:1:3"]
+
+
+def test_a_long_history_is_read_in_parts() -> None:
+    made = log(*(result(seq) for seq in range(150)), history=1000)
+    seen: list[int] = []
+    position, parts = 0, 0
+    while not made.is_read(position):
+        events, position = asyncio.run(made.read(position, wait_s=0))
+        seen += [event.seq for event in events]
+        parts += 1
+    assert seen == list(range(150))
+    assert parts == 3

@@ -130,10 +130,13 @@ def crossings(*, kill_every: int, store: type[MemoryStore] = MemoryStore) -> lis
             await world.owner.push(world.stream_id, Offer(data=b"jpeg", seq=seq, captured_at=1.7e9 + seq / 10))
             if kill_every and seq % kill_every == kill_every - 1:
                 await world.kill(is_ghost=seq % 2 == 0)
-        batch = await world.owner.events(world.stream_id, position=0, wait_s=0)
+        events, position, more = [], 0, True
+        while more:
+            batch = await world.owner.events(world.stream_id, position=position, wait_s=0)
+            events, position, more = [*events, *batch.events], batch.position, bool(batch.events)
         for owner in (*world.ghosts, world.owner):
             await owner.stop()
-        told = [json.loads(event.body) for event in batch.events]
+        told = [json.loads(event.body) for event in events]
         for event in told:
             event.pop("timings", None)
             event["event_id"] = event["event_id"].replace(world.stream_id, "")

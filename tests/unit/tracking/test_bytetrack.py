@@ -3,7 +3,7 @@ import gc
 import numpy as np
 import pytest
 
-from app.tracking.bytetrack import IDS_PER_EPOCH
+from app.tracking.bytetrack import IDS_PER_EPOCH, ByteTracker
 from tests.unit.tracking.scenes import at, box, film, identity_faults, ids, make_tracker, run, steps, still, walkers
 
 IRREGULAR_S = [0.0, 0.03, 0.2, 0.21, 0.5, 0.8, 0.85, 1.4, 1.41, 2.0]
@@ -80,6 +80,43 @@ def test_confirmed_track_goes_before_a_new_one():
     run(tracker, still([box(100)], steps(3, fps=30)))
     tracker.update(at(0.1, [box(100), box(112)]))
     assert ids(tracker.update(at(0.2, [box(110)]))) == [1]
+
+
+def far_lane(tracker: ByteTracker, *, fps: float, width_px: int) -> list[list[int]]:
+    """Ids of a car that enters at x = 800, hidden for 0.7 s before it is wholly in; the picture is `width_px` wide."""
+
+    def car(time_s: float) -> list[list[float]]:
+        left = 800 - 300 * time_s
+        return [[left, 200.0, min(left + 100, 800.0), 260.0]]
+
+    first = [1 / fps + time_s for time_s in steps(int(0.3 * fps), fps=fps)]
+    hidden = [first[-1] + time_s for time_s in steps(round(0.7 * fps), fps=fps, begin_s=1 / fps)]
+    after = [hidden[-1] + time_s for time_s in steps(3, fps=fps, begin_s=1 / fps)]
+    size = {"source": (width_px, 600)}
+    run(tracker, film(car, first, **size))
+    run(tracker, film(lambda _: [], hidden, **size))
+    return run(tracker, film(car, after, **size))
+
+
+@pytest.mark.parametrize("fps", [7.5, 10.0, 15.0, 30.0])
+def test_car_that_enters_past_the_rim_keeps_its_id_when_it_is_hidden_at_once(fps: float):
+    assert far_lane(make_tracker(), fps=fps, width_px=800) == [[1], [1], [1]]
+
+
+@pytest.mark.parametrize("fps", [7.5, 10.0, 15.0])
+def test_that_car_loses_its_id_where_the_rim_is_not_known(fps: float):
+    assert far_lane(make_tracker(), fps=fps, width_px=1600)[0] != [1]
+
+
+def test_longer_unseen_means_found_further_away():
+    def moved(hidden_s: float) -> list[int]:
+        tracker = make_tracker()
+        run(tracker, still([box(100)], steps(31, fps=30)))
+        run(tracker, still([], steps(int(hidden_s * 30), fps=30, begin_s=1.0)))
+        return ids(tracker.update(at(1.0 + hidden_s, [box(124)])))
+
+    assert moved(0.04) == [-1]
+    assert moved(0.9) == [1]
 
 
 def test_ids_are_never_shared_between_streams_nor_depend_on_each_other():

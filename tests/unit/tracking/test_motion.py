@@ -23,6 +23,17 @@ def test_many_small_steps_believe_what_one_large_step_believes(parts: list[float
     assert pieces == pytest.approx(whole, rel=1e-4)
 
 
+@given(parts=st.lists(st.floats(0.001, 0.2), min_size=1, max_size=4), side=st.sampled_from([-1.0, 1.0]))
+def test_many_small_steps_believe_what_one_large_step_believes_of_a_cut_box(parts: list[float], side: float):
+    motion = BoxMotion(TrackerParameters())
+    whole, pieces = make_belief(motion, speed=-30.0 * side), make_belief(motion, speed=-30.0 * side)
+    whole[14], pieces[14] = side, side
+    motion.predict(whole, step_s=sum(parts))
+    for part in parts:
+        motion.predict(pieces, step_s=part)
+    assert pieces == pytest.approx(whole, rel=1e-4)
+
+
 def test_no_time_changes_nothing():
     motion = BoxMotion(TrackerParameters())
     belief = make_belief(motion)
@@ -77,3 +88,42 @@ def test_shrinking_box_never_turns_inside_out():
 
 def test_centred_boxes_have_middle_and_size():
     assert centred(np.array([[10.0], [20.0], [30.0], [60.0]])).tolist() == [[20.0], [40.0], [20.0], [40.0]]
+
+
+def enter_from_the_right(motion: BoxMotion, *, fps: float, is_told: bool) -> np.ndarray:
+    """What is believed of a box 120 px wide at 200 px/s, 0.7 s after it began to pass the rim at 800 px."""
+    belief = np.empty((0, 0))
+    for number in range(1, int(0.7 * fps) + 1):
+        left = 800 - 200 * number / fps
+        right = min(left + 120, 800.0)
+        boxes = centred(np.array([[left], [200.0], [right], [280.0]]))
+        sides = np.array([[float(right == 800.0)], [0.0]]) if is_told else None
+        if number == 1:
+            belief = motion.begin(boxes, sides=sides)
+            continue
+        motion.predict(belief, step_s=1 / fps)
+        motion.correct(belief, rows=np.array([0]), boxes=boxes, sides=sides)
+    return belief
+
+
+@pytest.mark.parametrize("fps", [7.5, 10.0, 30.0])
+def test_speed_of_a_box_that_enters_is_that_of_its_free_edge(fps: float):
+    motion = BoxMotion(TrackerParameters())
+    told = enter_from_the_right(motion, fps=fps, is_told=True)
+    untold = enter_from_the_right(motion, fps=fps, is_told=False)
+    assert told[4, 0] == pytest.approx(-200.0, rel=0.1)
+    assert abs(told[6, 0]) < 10
+    assert untold[4, 0] > -180
+
+
+def test_edge_on_the_rim_stands_still_while_the_other_moves():
+    motion = BoxMotion(TrackerParameters())
+    belief = motion.begin(
+        centred(np.array([[700.0, 0.0], [100.0, 300.0], [800.0, 60.0], [200.0, 400.0]])),
+        sides=np.array([[1.0, -1.0], [0.0, 1.0]]),
+    )
+    belief[4:6] = [[-50.0, 40.0], [30.0, -20.0]]
+    motion.predict(belief, step_s=0.5)
+    low, high = belief[:2] - belief[2:4] / 2, belief[:2] + belief[2:4] / 2
+    assert low.tolist() == [[675.0, 0.0], [115.0, 290.0]]
+    assert high.tolist() == [[800.0, 80.0], [215.0, 400.0]]

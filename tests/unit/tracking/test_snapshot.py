@@ -74,6 +74,20 @@ def test_restored_tracker_goes_on_bit_for_bit(seed: int, cut: int):
     assert sum(track_id > 0 for found, _ in expected for track_id in found) > 0
 
 
+def test_restored_tracker_knows_which_boxes_the_rim_cuts():
+    frames = [at(number / 10, [[1800.0 - 40 * number, 200.0, 1920.0, 300.0]]) for number in range(8)]
+    tracker = make_tracker()
+    run(tracker, frames[:4])
+    state = decode(tracker.snapshot(), PARAMETERS)
+    assert state.block[ROW_NAMES.index("x_side")].tolist() == [1.0]
+    restored = ByteTracker.restore(tracker.snapshot(), PARAMETERS)
+    state.block[ROW_NAMES.index("x_side")] = 0.0
+    broken = ByteTracker.restore(encode(state, PARAMETERS), PARAMETERS)
+    expected = followed(tracker, frames[4:])
+    assert followed(restored, frames[4:]) == expected
+    assert followed(broken, frames[4:]) != expected
+
+
 @pytest.mark.parametrize("forgotten", ["step_s", "next_id", "frame", "clock", "block"])
 def test_the_comparison_notices_state_that_was_not_carried_over(forgotten: str):
     frames = still([box(100), box(300)], [0.0, 0.1, 0.2, 0.3, 0.4 + 1e-9])
@@ -86,7 +100,7 @@ def test_the_comparison_notices_state_that_was_not_carried_over(forgotten: str):
         "next_id": state.next_id + 1,
         "frame": state.frame + 1,
         "clock": state.clock._replace(newest_s=0.3),
-        "block": np.nextafter(state.block, 1e9, where=np.arange(19)[:, None] < 4, out=state.block.copy()),
+        "block": np.nextafter(state.block, 1e9, where=np.arange(len(ROW_NAMES))[:, None] < 4, out=state.block.copy()),
     }
     broken = ByteTracker.restore(encode(state._replace(**{forgotten: lost[forgotten]}), PARAMETERS), PARAMETERS)
     assert followed(broken, more) != followed(tracker, more)
@@ -146,7 +160,7 @@ def test_every_truncation_and_every_addition_is_refused():
 
 @given(data=st.binary(max_size=200))
 def test_any_bytes_are_refused_even_with_a_right_checksum(data: bytes):
-    for body in (data, b"sightline-tracks 1\n" + data):
+    for body in (data, b"sightline-tracks 2\n" + data):
         with pytest.raises(SnapshotError):
             ByteTracker.restore(sealed(body), PARAMETERS)
 
@@ -154,12 +168,12 @@ def test_any_bytes_are_refused_even_with_a_right_checksum(data: bytes):
 @pytest.mark.parametrize("header", [b"[" * 4000, b"null", b"{}", b'{"epoch":' + b"9" * 3000 + b"}", b" " * 5000])
 def test_headers_that_are_none_are_refused(header: bytes):
     with pytest.raises(SnapshotError):
-        decode(sealed(b"sightline-tracks 1\n" + header + b"\n"), PARAMETERS)
+        decode(sealed(b"sightline-tracks 2\n" + header + b"\n"), PARAMETERS)
 
 
 def test_another_version_is_refused_by_name():
     with pytest.raises(SnapshotError, match="another version"):
-        decode(sealed(made()[:-32].replace(b"tracks 1\n", b"tracks 2\n", 1)), PARAMETERS)
+        decode(sealed(made()[:-32].replace(b"tracks 2\n", b"tracks 1\n", 1)), PARAMETERS)
 
 
 @pytest.mark.parametrize("name", TrackerParameters.__dataclass_fields__)
@@ -215,6 +229,8 @@ def test_a_header_that_lacks_a_field_is_refused(name: str):
         ("x", np.nan),
         ("width", 0.0),
         ("track_id", 2.0),
+        ("x_side", 0.5),
+        ("y_side", 2.0),
         ("label", 0.5),
         ("label", 1e300),
         ("begun", 99.0),
