@@ -34,7 +34,11 @@ def main() -> int:
     service = LocalService(config, say=lambda words: print(f"sightline: {words} …", file=sys.stderr, flush=True))
     try:
         service.start()
-        print(f"Sightline answers at {service.url} (try {service.url}/docs); Ctrl-C stops it.", flush=True)
+        print(
+            f"Sightline answers at {service.url} (try {service.url}/docs), gRPC at {service.grpc_address}; "
+            "Ctrl-C stops it.",
+            flush=True,
+        )
         service.wait()
     except KeyboardInterrupt:
         print("sightline: stopping …", file=sys.stderr, flush=True)

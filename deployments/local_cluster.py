@@ -32,11 +32,14 @@ SERVE_ENVIRONMENT = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "10",
     "RAY_worker_niceness": "0",
 }
 """HAProxy in front and one event loop a replica: 8 ms of processor less per image than Serve's own proxy, where our
 code never blocks the loop. The controller looks twice a second, not ten times. Replicas, which are the work here, are
 not niced: 2 % more video frames. See CONTRIBUTING.md, Decisions."""
+_FIRST_INGRESS_PORT, _BLOCK_PORTS, _BLOCKS = 20_000, 100, 100
+"""Below the ports that the system hands out."""
 SETTLE_S = 2.0
 OBJECT_STORE_BYTES = 512 * 1024**2
 
@@ -104,6 +107,7 @@ class LocalService:
             "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "server-state"),
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+            **_ingress_ports(),
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
             "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(free_port()),
             **HEAP_ENVIRONMENT,
@@ -186,6 +190,22 @@ def _wait_until_gone(*, grace_s: float) -> None:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         time.sleep(0.05)
+
+
+def _ingress_ports() -> dict[str, str]:
+    """Ports for the ingress replicas that another service on this machine hardly takes.
+
+    HAProxy goes on for seconds with the port of a replica that died. With Ray's defaults a replica of another cluster
+    may listen there by then, and answer.
+    """
+    first = _FIRST_INGRESS_PORT + _BLOCK_PORTS * secrets.randbelow(_BLOCKS)
+    half, last = first + _BLOCK_PORTS // 2, first + _BLOCK_PORTS - 1
+    return {
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(half - 1),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(half),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(last),
+    }
 
 
 def free_port() -> int:

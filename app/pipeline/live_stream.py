@@ -29,7 +29,7 @@ from app.core.wire import WireEvent
 from app.pipeline.event_log import EventLog
 from app.pipeline.intake import StreamIntake
 from app.pipeline.outlet import Outlet
-from app.pipeline.results import failure, result_of
+from app.pipeline.results import failure, result_of, typed
 from app.pipeline.stream_host import EventBatch, Offer, Offered, Picture, StreamStatus
 from app.pipeline.stream_memory import StreamMemory, Told
 from app.pipeline.stream_preview import StreamPreview
@@ -328,7 +328,7 @@ class LiveStream:
             try:
                 ends = self._ends(await self._detected(frames))
             except Exception as error:  # noqa: BLE001  every frame of the batch ends in it
-                self._release(self._intake.lose(_typed(error)))
+                self._release(self._intake.lose(typed(error)))
                 continue
             self._preview.note(frames, ends, totals=self._memory.line_totals())
             self._release(self._intake.settle(ends))
@@ -388,15 +388,3 @@ class LiveStream:
 def _spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     """In a context of its own: it outlives the request that opens the stream (facts/ray-serve.md, finding 1)."""
     return asyncio.create_task(work, context=contextvars.Context())
-
-
-def _typed(error: Exception) -> SightlineError:
-    """What the frames of a lost batch end in."""
-    match error:
-        case SightlineError():
-            return error
-        case TimeoutError():
-            return UnavailableError("a part of the service did not answer in time")
-        case _:
-            LOG.error("a batch of a stream failed", exc_info=error)
-            return InternalError()

@@ -1,14 +1,16 @@
 """Outcomes of the path as results of the event contract."""
 
+import logging
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from app.core.errors import SightlineError
+from app.core.errors import InternalError, SightlineError, UnavailableError
 from app.core.frame import Detections, FrameRef, Timings, Tracks
 from app.core.model import ModelSpec
 from app.core.outcome import Dropped, End, Failed, Outcome
 from app.core.result import DetectedObject, FrameResult, ModelVersion, Status
 
+LOG = logging.getLogger("sightline")
 UNTRACKED = -1
 
 
@@ -86,3 +88,15 @@ def _result(
         pts_s=ref.pts_s,
         timings=timings or Timings(),
     )
+
+
+def typed(error: Exception) -> SightlineError:
+    """What the frames of a batch end in that was lost to `error`."""
+    match error:
+        case SightlineError():
+            return error
+        case TimeoutError():
+            return UnavailableError("a part of the service did not answer in time")
+        case _:
+            LOG.error("a batch of a stream failed", exc_info=error)
+            return InternalError()
