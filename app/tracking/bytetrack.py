@@ -16,7 +16,6 @@ from app.tracking.snapshot import TrackerState, decode, encode
 from app.tracking.table import IDS_PER_EPOCH, UNCONFIRMED, TrackTable
 
 _BEFORE = float(1 << 24)  # outweighs every sum of overlaps that differs by more than rounding
-_LEAST_IOU = 0.1  # however uncertain a track's place is
 _GRACE_S = 1e-6  # stamps are rounded
 
 
@@ -53,7 +52,6 @@ class ByteTracker:
         self._next_id = epoch * IDS_PER_EPOCH + 1
         self._min_new_score = max(parameters.high_score, parameters.min_new_score)
         self._frame = 0
-        self._least_iou = min(parameters.min_iou, _LEAST_IOU)
         self._rim = Rim(width_px=0, height_px=0)
 
     def update(self, detections: Detections) -> Tracks:
@@ -130,11 +128,9 @@ class ByteTracker:
         """Matched rows of the table, and with them indices into `seen`, `(2, k)`."""
         tracks, knobs, count = self._tracks, self._parameters, len(self._tracks)
         boxes = np.concatenate((tracks.belief[:4], seen.boxes), axis=1)
-        doubt = np.sqrt(tracks.belief[8])
-        least_iou = np.maximum(np.subtract(knobs.min_iou, doubt, out=doubt), self._least_iou, out=doubt)
-        edges = overlaps(boxes, split=count, min_iou=float(np.minimum.reduce(least_iou, initial=knobs.min_iou)))
+        edges = overlaps(boxes, split=count, min_iou=knobs.min_iou)
         row, col, iou = edges.ends[0], edges.ends[1] - count, edges.weight
-        is_possible = iou >= least_iou.take(row)
+        is_possible = iou >= knobs.min_iou
         if knobs.is_class_aware:
             is_possible &= tracks.label.take(row) == seen.label.take(col)
         is_high = (seen.score >= knobs.high_score).take(col)

