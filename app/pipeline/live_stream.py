@@ -9,6 +9,8 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from app.contract.events import wire
 from app.core.errors import (
     ConflictError,
@@ -368,6 +370,9 @@ class LiveStream:
         total_s = time.monotonic() - self._begun_s.get(outcome.ref.seq, time.monotonic())
         if isinstance(outcome, Dropped):
             return [], result_of(outcome, spec=self._around.model, total_s=total_s)
+        if not (np.isfinite(outcome.xyxy).all() and np.isfinite(outcome.score).all()):
+            LOG.error("the model answered frame %d of %s with what is no number", outcome.ref.seq, self.stream_id)
+            return [], failure(outcome.ref, InternalError())
         return self._memory.update(outcome, total_s=total_s)
 
     def _release(self, ends: list[FrameResult]) -> None:

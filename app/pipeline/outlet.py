@@ -69,7 +69,14 @@ class Outlet:
         return seq in self._waiters
 
     async def run(self) -> None:
-        """Save and tell, until cancelled or moved."""
+        """Save and tell, until cancelled or moved. An owner that fails at it gives the stream up to the next."""
+        try:
+            await self._run()
+        except Exception:
+            LOG.exception("stream %s could not be saved", self._stream_id)
+            self._fall_silent()
+
+    async def _run(self) -> None:
         left_over = self.log.since(self.delivered)
         while not self.has_moved:
             await self._wanted.wait()

@@ -12,6 +12,7 @@ import pytest
 from app.analytics.geometry import Polygon, Segment
 from app.analytics.lines import Line
 from app.analytics.zones import Zone
+from app.core.errors import MovedError
 from app.core.frame import Detections, EncodedFrame
 from app.core.outcome import Outcome
 from app.core.video import FrameMode
@@ -144,3 +145,55 @@ def crossings(*, kill_every: int, store: type[MemoryStore] = MemoryStore) -> lis
         return [event for event in told if not event["schema"].endswith("StreamState")]
 
     return asyncio.run(scenario())
+
+
+class Nonsense(SlowChain):
+    """Every third frame has a box that is no number."""
+
+    async def detect(self, frames: list[EncodedFrame]) -> list[Outcome[Detections]]:
+        await asyncio.sleep(0)
+        edges = [float("nan") if frame.ref.seq % 3 == 1 else 10.0 for frame in frames]
+        return [
+            make_detections([[edge, 100, 200, 300]], ref=frame.ref) for edge, frame in zip(edges, frames, strict=True)
+        ]
+
+
+def test_a_result_that_cannot_be_written_is_an_error_of_its_frame_alone() -> None:
+    async def scenario() -> list[str]:
+        world = World(1, FrameMode.EVERY_FRAME, chain=Nonsense)
+        await world.begin()
+        ends = [
+            json.loads((await world.owner.push(world.stream_id, Offer(data=b"jpeg", seq=seq))).body) for seq in range(6)
+        ]
+        account = (await world.owner.show(world.stream_id)).summary
+        assert (account.answered, account.errors) == (4, {"internal": 2})
+        await world.owner.stop()
+        return [end.get("reason", end["status"]) for end in ends]
+
+    assert asyncio.run(scenario()) == ["result", "internal", "result", "result", "internal", "result"]
+
+
+class Breaks(MemoryStore):
+    """Its first save fails in a way that nobody thought of."""
+
+    saves = 0
+
+    async def save(self, stream_id: str, *, term: int, state: StreamState, events: Sequence[WireEvent]) -> None:
+        self.saves += 1
+        if self.saves == 2:
+            raise RuntimeError("broken")
+        await super().save(stream_id, term=term, state=state, events=events)
+
+
+def test_an_owner_that_cannot_save_gives_the_stream_up_and_the_next_claim_goes_on() -> None:
+    async def scenario() -> list[int]:
+        world = World(1, FrameMode.EVERY_FRAME, store=Breaks, chain=Passers)
+        await world.begin()
+        await asyncio.sleep(0.01)
+        with pytest.raises(MovedError):
+            await world.owner.push(world.stream_id, Offer(data=b"jpeg", seq=0))
+        ends = [await world.owner.push(world.stream_id, Offer(data=b"jpeg", seq=seq)) for seq in range(3)]
+        await world.owner.stop()
+        return [end.seq for end in ends]
+
+    assert asyncio.run(scenario()) == [0, 1, 2]
