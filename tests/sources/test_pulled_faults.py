@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -198,8 +199,12 @@ def entries(path: str) -> int:
     return len(list(Path(path).iterdir()))
 
 
-def held() -> tuple[int, int, list[str]]:
-    """What this process holds: descriptors, threads, children."""
+Held = tuple[int, int, list[str]]
+
+
+def held() -> Held:
+    """What this process holds: descriptors, threads, children; what earlier tests left to the collector is gone."""
+    gc.collect()
     lists = [path.read_text(encoding="ascii").split() for path in Path("/proc/self/task").glob("*/children")]
     return entries("/proc/self/fd"), entries("/proc/self/task"), [child for children in lists for child in children]
 
@@ -208,7 +213,7 @@ def test_500_reconnects_leave_no_descriptor_thread_or_process_behind() -> None:
     """Half of them to a camera that hangs up at once, half to one that does after two frames."""
     in_decoders: dict[int, list[tuple[int, int]]] = {}
 
-    async def scenario() -> tuple[object, object, Told]:
+    async def scenario() -> tuple[Held, Held, Told]:
         policy = POLICIES[Backoff.EXPONENTIAL]
         async with RtspServer(street(), RtspFaults(refuses=True)) as server:
             async with running(server.url, policy=policy):
@@ -229,7 +234,8 @@ def test_500_reconnects_leave_no_descriptor_thread_or_process_behind() -> None:
             return before, held(), told
 
     before, after, told = asyncio.run(scenario())
-    assert after == before
+    assert (after[0] <= before[0], after[1] <= before[1]) == (True, True), (before, after)
+    assert set(after[2]) <= set(before[2])
     in_decoders.pop(os.getpid(), None)
     assert len(in_decoders) >= 5  # each is replaced after 100 connections
     assert max(descriptors for seen in in_decoders.values() for descriptors, _ in seen) <= 16
