@@ -1,7 +1,7 @@
 """A real gRPC server over a replica, as Serve would run it, and a client of one call that counts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,8 @@ from app.contract.vision_pb2 import FrameResult, VideoFrame
 from app.contract.vision_pb2_grpc import VideoAnalyticsStub, add_VideoAnalyticsServicer_to_server
 from app.pipeline.frame_path import FramePath
 from app.policy.batching import BatchLimits
-from tests.api.live_wire import WITHIN_S, Replica
+from tests.api.fake_host import FakeHost
+from tests.api.live_wire import WITHIN_S, Replica, soon
 from tests.builders import make_spec
 from tests.fakes import FakeChain
 
@@ -89,3 +90,23 @@ class Call:
                 await self.read()
         except (EOFError, grpc.aio.AioRpcError):
             return await self.rpc.code(), await self.rpc.details()
+
+
+Scenario = Callable[[Replica, grpc.aio.Channel], Coroutine[Any, Any, None]]
+
+
+def run(scenario: Scenario, *, host: FakeHost | None = None, limits: CallLimits | None = None) -> None:
+    """One replica and a channel to it; in the end it holds nothing."""
+
+    async def inside() -> None:
+        replica = Replica(host=host or FakeHost())
+        async with calling(replica, limits=limits) as channel:
+            await scenario(replica, channel)
+        assert replica.budget.held == 0
+
+    asyncio.run(inside())
+
+
+async def captured(host: FakeHost, stream_id: str, last_seq: int) -> None:
+    """Wait until the stream has that frame."""
+    await soon(lambda: host.last_seq(stream_id) >= last_seq)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -181,3 +181,22 @@ class DeadWire:
                 await writer.drain()
         if not self._is_cut:
             writer.close()
+
+
+Scenario = Callable[[Replica, str, Client], Coroutine[Any, Any, None]]
+
+
+def run(scenario: Scenario, *, query: str = "", host: FakeHost | None = None, **options: Any) -> None:
+    """One replica, one stream, one client that was told its first credits."""
+
+    async def inside() -> None:
+        async with Replica(host=host or FakeHost(), **options).serving() as replica:
+            stream_id = await replica.stream()
+            async with client(replica.url, stream_id, query) as there:
+                assert (await there.read())["schema"] == "sightline.v1.Credit"
+                await scenario(replica, stream_id, there)
+            async with asyncio.timeout(WITHIN_S):
+                await replica.ended.get()
+            assert replica.budget.held == 0
+
+    asyncio.run(inside())

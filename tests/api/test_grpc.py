@@ -1,9 +1,6 @@
 """Images and live streams over gRPC, behind a real server: what goes well, what goes wrong, who suffers."""
 
 import asyncio
-import re
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import grpc
 import pytest
@@ -17,26 +14,11 @@ from app.contract.vision_pb2 import Image
 from app.contract.vision_pb2_grpc import VideoAnalyticsStub
 from app.core.errors import SightlineError
 from tests.api.fake_host import FakeHost
-from tests.api.live_calls import Call, calling
+from tests.api.live_calls import Call, calling, captured, run
 from tests.api.live_wire import QUICK, SECRET, Replica, soon
+from tests.e2e.wire import INTERNALS
 
-Scenario = Callable[[Replica, grpc.aio.Channel], Coroutine[Any, Any, None]]
 TOKEN = "t"  # noqa: S105
-INTERNALS = re.compile(r"traceback|\.py\b|\bray\b|/work/|secret", re.IGNORECASE)
-
-
-def run(scenario: Scenario, *, host: FakeHost | None = None, limits: CallLimits | None = None) -> None:
-    async def inside() -> None:
-        replica = Replica(host=host or FakeHost())
-        async with calling(replica, limits=limits) as channel:
-            await scenario(replica, channel)
-        assert replica.budget.held == 0
-
-    asyncio.run(inside())
-
-
-async def captured(host: FakeHost, stream_id: str, last_seq: int) -> None:
-    await soon(lambda: host.last_seq(stream_id) >= last_seq)
 
 
 def test_an_image_is_answered() -> None:

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import re
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import grpc
@@ -22,26 +20,11 @@ from app.core.result import Gap, StreamState
 from app.core.wire import WireEvent
 from app.pipeline.results import failure
 from tests.api.fake_host import FakeHost
-from tests.api.live_calls import Call, calling
+from tests.api.live_calls import Call, captured, run
 from tests.api.live_wire import Replica, soon
+from tests.e2e.wire import INTERNALS
 
-Scenario = Callable[[Replica, grpc.aio.Channel], Coroutine[Any, Any, None]]
 TOKEN = "t"  # noqa: S105
-INTERNALS = re.compile(r"traceback|\.py\b|\bray\b|/work/|secret", re.IGNORECASE)
-
-
-def run(scenario: Scenario, *, host: FakeHost | None = None, limits: CallLimits | None = None) -> None:
-    async def inside() -> None:
-        replica = Replica(host=host or FakeHost())
-        async with calling(replica, limits=limits) as channel:
-            await scenario(replica, channel)
-        assert replica.budget.held == 0
-
-    asyncio.run(inside())
-
-
-async def captured(host: FakeHost, stream_id: str, last_seq: int) -> None:
-    await soon(lambda: host.last_seq(stream_id) >= last_seq)
 
 
 def test_a_call_that_comes_while_the_replica_drains_is_sent_on_at_once() -> None:

@@ -1,9 +1,7 @@
 """Frames in and events out over a WebSocket, behind a real server: what goes well, what goes wrong, who suffers."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -13,25 +11,7 @@ from app.api.sending import SenderLimits
 from app.api.stream_pump import PumpLimits
 from app.core.errors import UnavailableError
 from tests.api.fake_host import FakeHost
-from tests.api.live_wire import QUICK, SECRET, WITHIN_S, Client, Replica, client, soon
-
-Scenario = Callable[[Replica, str, Client], Coroutine[Any, Any, None]]
-
-
-def run(scenario: Scenario, *, query: str = "", host: FakeHost | None = None, **options: Any) -> None:
-    """One replica, one stream, one client that was told its first credits."""
-
-    async def inside() -> None:
-        async with Replica(host=host or FakeHost(), **options).serving() as replica:
-            stream_id = await replica.stream()
-            async with client(replica.url, stream_id, query) as there:
-                assert (await there.read())["schema"] == "sightline.v1.Credit"
-                await scenario(replica, stream_id, there)
-            async with asyncio.timeout(WITHIN_S):
-                await replica.ended.get()
-            assert replica.budget.held == 0
-
-    asyncio.run(inside())
+from tests.api.live_wire import QUICK, SECRET, Client, Replica, client, run, soon
 
 
 def test_the_first_message_is_a_credit_of_the_stream_s_window() -> None:

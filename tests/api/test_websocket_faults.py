@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -20,26 +19,8 @@ from app.core.wire import WireEvent
 from app.media.still import decode_still
 from load_tests.camfarm import encode_jpeg
 from tests.api.fake_host import FakeHost
-from tests.api.live_wire import SECRET, WITHIN_S, Client, DeadWire, Replica, client, soon
+from tests.api.live_wire import SECRET, WITHIN_S, Client, DeadWire, Replica, client, run, soon
 from tests.builders import make_encoded, make_rgb
-
-Scenario = Callable[[Replica, str, Client], Coroutine[Any, Any, None]]
-
-
-def run(scenario: Scenario, *, query: str = "", host: FakeHost | None = None, **options: Any) -> None:
-    """One replica, one stream, one client that was told its first credits."""
-
-    async def inside() -> None:
-        async with Replica(host=host or FakeHost(), **options).serving() as replica:
-            stream_id = await replica.stream()
-            async with client(replica.url, stream_id, query) as there:
-                assert (await there.read())["schema"] == "sightline.v1.Credit"
-                await scenario(replica, stream_id, there)
-            async with asyncio.timeout(WITHIN_S):
-                await replica.ended.get()
-            assert replica.budget.held == 0
-
-    asyncio.run(inside())
 
 
 @pytest.mark.parametrize(
