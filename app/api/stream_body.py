@@ -12,8 +12,10 @@ from app.analytics.zones import DEFAULT_SETTLE_S, Zone
 from app.api.parameters import VideoParameters, wrong
 from app.core.errors import InvalidRequestError
 from app.delivery.sinks import Kafka, Mqtt, Sink, Webhook
+from app.media.pull.source_url import shown_url
 from app.pipeline.stream_host import StreamStatus
-from app.pipeline.stream_spec import HIGHEST_PRIORITY, LOWEST_PRIORITY, Reconnect, StreamSpec
+from app.pipeline.stream_spec import HIGHEST_PRIORITY, LOWEST_PRIORITY, StreamSpec
+from app.policy.reconnect import Backoff
 
 PUSH = "push"
 _STRICT = ConfigDict(extra="forbid")
@@ -66,9 +68,7 @@ class StreamBody(VideoParameters):
 
     label: Annotated[str, Field(max_length=200, description="your own word for the stream")] = ""
     source: Annotated[str, Field(max_length=2048, description='"push", or the URL of a camera or file to pull')] = PUSH
-    reconnect: Annotated[Reconnect, Field(description="how a pulled stream comes back after a cut")] = (
-        Reconnect.EXPONENTIAL
-    )
+    reconnect: Annotated[Backoff, Field(description="how a pulled stream comes back after a cut")] = Backoff.EXPONENTIAL
     priority: Annotated[
         int, Field(ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY, description="who goes first to the model; 10 before 0")
     ] = 5
@@ -116,7 +116,7 @@ class StreamBody(VideoParameters):
 
 
 def described(spec: StreamSpec) -> dict[str, Any]:
-    """The spec as its JSON says it, every field named; a source without what it holds of a password."""
+    """The spec as its JSON says it, every field named, secrets in URLs too: for nobody's eyes but `parse`'s."""
     video, query = spec.video, spec.video.query
     return {
         "label": spec.label,
@@ -154,8 +154,11 @@ def described(spec: StreamSpec) -> dict[str, Any]:
 
 
 def shown(status: StreamStatus) -> dict[str, Any]:
-    """One stream as it stands; what is not set is left out."""
+    """One stream as it stands; what is not set is left out, and what URLs hold of users, passwords and tokens."""
     spec = {name: value for name, value in described(status.spec).items() if value not in (None, [], "")}
+    for webhook in (sink for sink in spec.get("sinks", []) if "url" in sink):
+        webhook["url"] = shown_url(webhook["url"])
+    spec["source"] = shown_url(spec["source"])
     account = status.summary
     return {
         "stream_id": status.stream_id,

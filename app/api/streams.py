@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
 from app.api.bodies import read_body
-from app.api.contract import JSON, NDJSON, to_sse
+from app.api.contract import JSON, NDJSON, SSE, to_line, to_sse
 from app.api.documents import IMAGE_BODY
 from app.api.parameters import EventParameters, FrameParameters
 from app.api.sources import Sources
@@ -15,10 +15,8 @@ from app.api.stream_body import StreamBody, shown
 from app.api.stream_pump import PumpPorts
 from app.contract.events import to_json
 from app.core.errors import InvalidParameterError, NotFoundError
-from app.core.wire import WireEvent
 from app.pipeline.stream_host import EventBatch, Offer, StreamHost
 
-SSE = "text/event-stream"
 _MAX_SPEC_BYTES = 64 * 1024
 _POLL_S = 10.0
 """How long one look for events may wait; then a reader who has left is noticed."""
@@ -98,7 +96,7 @@ def router(ports: PumpPorts, *, labels: tuple[str, ...], sources: Sources) -> AP
 
 
 async def _lines(host: StreamHost, stream_id: str, position: int, *, is_sse: bool) -> AsyncIterator[bytes]:
-    write = to_sse if is_sse else _line
+    write = to_sse if is_sse else to_line
     batch = EventBatch(events=(), position=position, is_closed=False)
     while not batch.is_closed:
         try:
@@ -109,7 +107,3 @@ async def _lines(host: StreamHost, stream_id: str, position: int, *, is_sse: boo
             yield b"".join(map(write, batch.events))
         elif is_sse and not batch.is_closed:
             yield b": nothing yet\n\n"
-
-
-def _line(event: WireEvent) -> bytes:
-    return event.body + b"\n"

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 
 from app.contract.events import wire
 from app.core.errors import InvalidParameterError
@@ -37,7 +38,7 @@ class EventLog:
 
     def since(self, place: int) -> list[WireEvent]:
         """The remembered events from that place on."""
-        return [event for index, event in enumerate(self._events, self._begin) if index >= place]
+        return list(islice(self._events, max(0, place - self._begin), None))
 
     def append(self, events: Sequence[WireEvent]) -> None:
         """Tell events; readers that wait are woken."""

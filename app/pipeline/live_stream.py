@@ -123,7 +123,7 @@ class LiveStream:
             state=self.state,
             summary=self._end or self._intake.summary(),
             last_seq=self._intake.last_seq,
-            window=self._window,
+            window=self._around.limits.window(self.spec),
             fps=sum(now_s - at_s <= _RATE_S for at_s in self._answered_s) / _RATE_S,
             age_s=self._age_s,
         )
@@ -140,7 +140,7 @@ class LiveStream:
         self.touched_s = time.monotonic()
         for frame in frames:
             self._take(frame)
-        return Offered(last_seq=self._intake.last_seq, window=self._window)
+        return Offered(last_seq=self._intake.last_seq, window=self._around.limits.window(self.spec))
 
     async def push(self, frame: Offer) -> WireEvent:
         """Capture one frame and wait for its end; see StreamHost."""
@@ -179,8 +179,12 @@ class LiveStream:
             self._memory.respecify(lines=spec.lines, zones=spec.zones)
         await self._around.store.respecify(self.stream_id, term=self._term, spec=spec)
         if spec.video != self.spec.video:
-            self._intake.reconfigure(**self._intake_options(spec))
+            self._intake.reconfigure(**self._around.limits.intake(spec))
+        is_pulled_otherwise = (spec.video, spec.reconnect) != (self.spec.video, self.spec.reconnect)
         self.spec = spec
+        if self._source is not None and is_pulled_otherwise:
+            await self._source.stop()
+            self._source = StreamSource(self, self._source.url, self._around)
         self.outlet.touch()
 
     def tell_state(self, state: str, *, reason: str | None = None, attempt: int = 0) -> None:
@@ -224,16 +228,6 @@ class LiveStream:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    @property
-    def _window(self) -> int:
-        limits, spec = self._around.limits, self.spec
-        return limits.depth if spec.video.mode is not FrameMode.LATEST_FRAME else 4 * limits.depth
-
-    def _intake_options(self, spec: StreamSpec) -> dict[str, Any]:
-        limits, video = self._around.limits, spec.video
-        depth = limits.latest_depth if video.mode is FrameMode.LATEST_FRAME else limits.depth
-        return {"mode": video.mode, "fps": video.fps, "depth": depth, "max_taken": min(limits.batch, depth)}
-
     def _restored(self, claim: Claim) -> StreamIntake:
         state, epoch = claim.state, claim.epoch
         ledger, last_seq = Ledger(), -1
@@ -246,7 +240,7 @@ class LiveStream:
                 LOG.warning("the tracks of stream %s cannot be taken up; its epoch grows", self.stream_id)
                 epoch = max(epoch, state.epoch) + 1
                 self._memory.begin_epoch(epoch)
-        options = self._intake_options(claim.spec)
+        options = self._around.limits.intake(claim.spec)
         return StreamIntake(self.stream_id, **options, ledger=ledger, last_seq=last_seq, epoch=epoch)
 
     def _snapshot(self) -> StreamState:
@@ -309,7 +303,9 @@ class LiveStream:
 
     def tell_gap(self, after_seq: int, next_seq: int, *, reason: str) -> None:
         """Frames between the two, or an unknown number of them where the two are neighbours, are not told of."""
-        epoch = self._intake.epoch
+        epoch, told = self._intake.epoch, self._told.setdefault(next_seq, [])
+        if told:  # one gap before a frame, whatever has made it wider
+            return
         gap = Gap(
             stream_id=self.stream_id,
             epoch=epoch,
@@ -318,7 +314,7 @@ class LiveStream:
             next_seq=next_seq,
             reason=reason,
         )
-        self._told.setdefault(next_seq, []).append(gap)
+        told.append(gap)
 
     async def _work(self) -> None:
         while True:

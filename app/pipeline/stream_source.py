@@ -10,7 +10,7 @@ from app.media.pull.messages import Reason
 from app.media.pull.source_url import source_of
 from app.pipeline.pulled_stream import FramesLost, Pulled, PulledFrame, PulledStream, StateChanged
 from app.pipeline.surroundings import Surroundings
-from app.policy.reconnect import POLICIES, Backoff
+from app.policy.reconnect import POLICIES
 from app.policy.session import SessionState
 from app.policy.source_clock import StampVerdict
 
@@ -26,11 +26,12 @@ class StreamSource:
     """Pulls for `stream` from its making until `stop`; InvalidParameterError for a source that may not be pulled."""
 
     def __init__(self, stream: "LiveStream", url: str, around: Surroundings) -> None:
+        self.url = url
         self._stream = stream
         self._is_over = False
         self._pulled = PulledStream(
             source_of(url, around.pull),
-            policy=POLICIES[Backoff(stream.spec.reconnect.value)],
+            policy=POLICIES[stream.spec.reconnect],
             model=around.model,
             video=stream.spec.video,
             parameters=around.pull,

@@ -1,8 +1,10 @@
 """What the live streams of one owner have in common: their limits, and the parts of the service that they use."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from app.core.model import ModelSpec
+from app.core.video import FrameMode
 from app.delivery.deliveries import Deliveries
 from app.delivery.opening import check_sink, opener
 from app.delivery.parameters import DeliveryParameters
@@ -19,7 +21,7 @@ from app.tracking.parameters import TrackerParameters
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamLimits:
-    """`depth` frames of one stream may wait and `batch` be worked on; with latest_frame no more than `latest_depth`.
+    """`depth` frames of one stream may wait and `batch` be worked on; with latest_frame one, the newest.
 
     A batch that takes longer than `batch_s` seconds to detect ends in an error, whatever becomes of it. The last
     `history` events can be read again. `detecting` batches of all streams are detected at once. At most `max_streams`
@@ -27,8 +29,6 @@ class StreamLimits:
     """
 
     depth: int = 16
-    latest_depth: int = 1
-    """Three, detected as one batch, were half as old again (`load_tests.streams`, two cores, 2026-11-23)."""
     batch: int = 8
     batch_s: float = 30.0
     history: int = 1024
@@ -37,9 +37,21 @@ class StreamLimits:
     idle_s: float = 300.0
 
     def __post_init__(self) -> None:
-        counts = (self.depth, self.latest_depth, self.batch, self.history, self.detecting, self.max_streams)
+        counts = (self.depth, self.batch, self.history, self.detecting, self.max_streams)
         if min(counts) < 1 or not (self.batch_s > 0 and self.idle_s > 0):
             raise ValueError("the limits of streams must be above 0")
+
+    def window(self, spec: StreamSpec) -> int:
+        """How many frames a sender may have open without losing one to a full mailbox; latest_frame loses by intent."""
+        return 4 * self.depth if spec.video.mode is FrameMode.LATEST_FRAME else self.depth
+
+    def intake(self, spec: StreamSpec) -> dict[str, Any]:
+        """The options of a StreamIntake for this stream."""
+        video = spec.video
+        # Three newest frames in one batch were half as old again (load_tests.streams, two cores, 2026-11-23).
+        depth = 1 if video.mode is FrameMode.LATEST_FRAME else self.depth
+        fps = video.fps if spec.source is None else None  # what is pulled is sampled where it is decoded
+        return {"mode": video.mode, "fps": fps, "depth": depth, "max_taken": min(self.batch, depth)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -10,8 +11,11 @@ import numpy as np
 import pytest
 import simplejpeg
 
+from app.api.stream_body import StreamBody, shown
 from app.core.errors import UnavailableError
 from app.core.frame import EncodedFrame
+from app.delivery.sinks import Webhook
+from app.pipeline.stream_spec import StreamSpec
 from tests.api.conftest import Service
 
 Run = Callable[[Callable[[Service], Any]], Any]
@@ -377,5 +381,20 @@ def test_the_preview_of_a_closed_stream_ends(run: Run) -> None:
         await push(service, stream_id)
         response = await asyncio.wait_for(looking, 15)
         assert response.headers["content-type"] == "multipart/x-mixed-replace; boundary=sightline-frame"
+
+    run(scenario)
+
+
+def test_what_urls_hold_of_passwords_and_tokens_is_shown_to_nobody_and_kept_by_a_patch(run: Run) -> None:
+    async def scenario(service: Service) -> None:
+        spec = StreamSpec(
+            source="rtsp://user:hunter2@camera/1?token=abc", sinks=(Webhook(url="https://hooks.example/x?key=abc"),)
+        )
+        status = replace(await service.streams.open(StreamSpec()), spec=spec)
+        told = json.dumps(shown(status))
+        assert "hunter2" not in told
+        assert "abc" not in told
+        assert '"rtsp://camera/1"' in told
+        assert StreamBody.parse(b'{"label": "gate"}', onto=spec).stream(()) == replace(spec, label="gate")
 
     run(scenario)

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ import pytest
 from app.core.errors import InvalidParameterError
 from app.core.frame import Detections, EncodedFrame, Frame
 from app.core.outcome import Outcome
+from app.core.video import FrameMode, VideoSpec
 from app.core.wire import WireEvent
 from app.media.pull.parameters import PullParameters
 from app.pipeline.memory_store import MemoryStore
-from app.pipeline.stream_spec import Reconnect, StreamSpec
+from app.pipeline.stream_spec import StreamSpec
 from app.pipeline.streams import Streams
 from app.pipeline.surroundings import StreamLimits, Surroundings
+from app.policy.reconnect import Backoff
 from app.tracking.parameters import TrackerParameters
 from load_tests.camfarm import barcode
 from load_tests.camfarm.rtsp_server import RtspServer
@@ -132,7 +135,7 @@ def test_a_camera_is_answered_frame_by_frame_and_accounted_for() -> None:
 def test_a_decoder_that_dies_is_told_of_and_the_stream_comes_back() -> None:
     async def scenario(server: RtspServer) -> None:
         streams = owner(MemoryStore(), server.port)
-        spec = StreamSpec(source=server.url, reconnect=Reconnect.FAST)
+        spec = StreamSpec(source=server.url, reconnect=Backoff.FAST)
         stream_id = (await streams.open(spec)).stream_id
         reader = Reader(stream_id)
         await reader.until(streams, answers(5))
@@ -145,6 +148,26 @@ def test_a_decoder_that_dies_is_told_of_and_the_stream_comes_back() -> None:
         losses = [event for event in reader.events if event.get("reason") in {"source_lost", "crashed"}]
         assert losses
         assert [result["seq"] for result in reader.results] == list(range(len(reader.results)))
+
+    run(scenario)
+
+
+def test_a_patch_is_pulled_by_at_once_and_numbers_go_on() -> None:
+    async def scenario(server: RtspServer) -> None:
+        streams = owner(MemoryStore(), server.port)
+        spec = StreamSpec(source=server.url)
+        stream_id = (await streams.open(spec)).stream_id
+        reader = Reader(stream_id)
+        await reader.until(streams, answers(5))
+        sampled = replace(spec, video=VideoSpec(mode=FrameMode.TARGET_FPS, fps=3.0))
+        await streams.patch(stream_id, sampled)
+        await reader.until(streams, answers(len(reader.answered) + 4))
+        await streams.stop()
+        seqs = [result["seq"] for result in reader.results]
+        assert seqs == list(range(len(seqs)))
+        newest = [result for result in reader.results if result["status"] == "result"][-3:]
+        assert np.all(np.diff([result["pts_s"] for result in newest]) > 0.25)
+        assert any(result.get("reason") == "sampled" for result in reader.results)
 
     run(scenario)
 

@@ -59,6 +59,12 @@ class SourceUrl:
         return self.shown
 
 
+def shown_url(url: str) -> str:
+    """The URL for people and logs: without user, password and query, any of which may be a secret."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
 def source_of(url: str, parameters: PullParameters) -> SourceUrl:
     """The source that `url` names; InvalidParameterError when it is malformed or not allowed."""
     if len(url) > _MAX_URL_CHARS or not PRINTABLE.fullmatch(url):

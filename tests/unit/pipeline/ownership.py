@@ -23,7 +23,7 @@ from app.pipeline.surroundings import StreamLimits, Surroundings
 from app.tracking.parameters import TrackerParameters
 from tests.builders import make_detections, make_spec
 
-LIMITS = StreamLimits(depth=4, latest_depth=2, batch=2, batch_s=5.0, history=100_000, idle_s=1e9)
+LIMITS = StreamLimits(depth=4, batch=2, batch_s=5.0, history=100_000, idle_s=1e9)
 TURNS = 4
 
 

@@ -11,8 +11,9 @@ from app.core.errors import SnapshotError
 from app.core.query import Query
 from app.core.video import FrameMode, VideoSpec
 from app.delivery.sinks import Kafka, Mqtt, Webhook
-from app.pipeline.stream_spec import Reconnect, StreamSpec
+from app.pipeline.stream_spec import StreamSpec
 from app.pipeline.stream_spec_json import spec_of, spec_text
+from app.policy.reconnect import Backoff
 
 FULL = StreamSpec(
     label="gate ü",
@@ -23,7 +24,7 @@ FULL = StreamSpec(
     ),
     priority=9,
     source="rtsp://camera/1",
-    reconnect=Reconnect.FAST,
+    reconnect=Backoff.FAST,
     lines=(Line(name="door", segment=Segment(start=(0.0, 0.5), end=(1.0, 0.5))),),
     zones=(
         Zone(name="hall", polygon=Polygon(corners=((0.0, 0.0), (9.0, 0.0), (9.0, 9.0)), space=Space.PIXELS), dwell_s=3),
