@@ -17,9 +17,9 @@ _RETRY_S = 0.25
 class Outlet:
     """Takes events in order; each is in the log, and its waiters woken, when the store has it and the state with it.
 
-    `state` is asked whenever something is saved, for the state after all events that were taken until then. In between
-    `deliver` puts them where the sinks' events wait; those from position `delivered` on of an earlier owner first. When
-    the store says that the stream has another owner, nothing is told any more and `has_moved` is set.
+    `state` is asked whenever something is saved, for the state after all events that were taken until then. Then
+    `deliver` puts what was told from place `delivered` on where the sinks' events wait, also what an earlier owner told
+    last. When the store says that the stream has another owner, nothing is told any more and `has_moved` is set.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Outlet:
         self._state = state
         self._deliver = deliver
         self.delivered = delivered
-        """The position of the first event that may not be with the sinks' outbox."""
+        """The place in the log of the first event that may not be with the sinks' outbox."""
         self._taken: list[WireEvent] = []
         self._waiters: dict[int, asyncio.Future[WireEvent]] = {}
         self._wanted = asyncio.Event()
@@ -77,15 +77,13 @@ class Outlet:
             self._fall_silent()
 
     async def _run(self) -> None:
-        left_over = self.log.since(self.delivered)
         while not self.has_moved:
             await self._wanted.wait()
             self._wanted.clear()
             events, self._taken = self._taken, []
             if await self._save(events):
-                await self._hand_on([*left_over, *events])
-                left_over = []
                 self._tell(events)
+                await self._hand_on()
             if not self._taken:
                 self._idle.set()
 
@@ -107,15 +105,19 @@ class Outlet:
             else:
                 return True
 
-    async def _hand_on(self, events: Sequence[WireEvent]) -> None:
+    async def _hand_on(self) -> None:
+        """Put what was told where the sinks' events wait; what cannot be put comes again with what follows."""
+        end = self.log.end
         try:
-            await self._deliver(events)
-        except UnavailableError:
-            LOG.exception("events of stream %s could not be put down for its sinks", self._stream_id)
+            await self._deliver(self.log.since(self.delivered))
+        except UnavailableError as error:
+            LOG.warning("events of stream %s wait to be put down for its sinks: %s", self._stream_id, error)
+            asyncio.get_running_loop().call_later(_RETRY_S, self._wanted.set)
+        else:
+            self.delivered = end
 
     def _tell(self, events: Sequence[WireEvent]) -> None:
         self.log.append(events)
-        self.delivered = self.log.end
         for event in events:
             waiter = self._waiters.pop(event.seq, None) if event.kind == "FrameResult" else None
             if waiter is not None and not waiter.done():
