@@ -8,12 +8,11 @@ import ssl
 import time
 from dataclasses import dataclass
 from fractions import Fraction
-from types import TracebackType
-from typing import Self
 
 import av
 
 from load_tests.camfarm.clip import Clip
+from load_tests.camfarm.loopback import LoopbackServer
 
 _WINDOW = 4
 """Segments in a live playlist."""
@@ -35,7 +34,7 @@ class HttpFaults:
     redirect: str | None = None
 
 
-class HttpSources:
+class HttpSources(LoopbackServer):
     """`/mjpeg` plays the clip without end, `/live.m3u8` as a sliding playlist, `/vod.m3u8` once.
 
     A segment of HLS is one group of pictures. With `login` each request must bring it, as Basic.
@@ -49,56 +48,22 @@ class HttpSources:
         login: tuple[str, str] | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        super().__init__(tls=tls)
         self.faults = faults or HttpFaults()
-        self.accepted = 0
         self.paths: list[str] = []
         self._clip = clip
         self._login = login
-        self._tls = tls
         self._begun_s = time.monotonic()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        if self._server is not None:
-            self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        assert self._server is not None  # noqa: S101  it was entered
-        return int(self._server.sockets[0].getsockname()[1])
 
     def url(self, path: str) -> str:
         """What to pull."""
         return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}{path}"
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.accepted += 1
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  asyncio runs this in one
-        self._tasks.add(task)
-        try:
-            if not self.faults.refuses:
-                await self._serve((await reader.readuntil(b"\r\n\r\n")).decode(), writer)
-                await writer.drain()
-                writer.close()
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            if not writer.is_closing():
-                writer.transport.abort()
-            self._tasks.discard(task)
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self.faults.refuses:
+            await self._serve((await reader.readuntil(b"\r\n\r\n")).decode(), writer)
+            await writer.drain()
+            writer.close()
 
     async def _serve(self, request: str, writer: asyncio.StreamWriter) -> None:
         path = request.split(" ")[1]

@@ -8,10 +8,9 @@ import re
 import ssl
 import time
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from load_tests.camfarm.clip import Clip, nal_units
+from load_tests.camfarm.loopback import LoopbackServer
 from load_tests.camfarm.rtp import RATE_HZ, RtpSender
 
 _SPS = 7
@@ -45,7 +44,7 @@ class RtspFaults:
     redirect: str | None = None
 
 
-class RtspServer:
+class RtspServer(LoopbackServer):
     """Plays a clip without end, each connection from its start, frame by frame in real time.
 
     `faults` may be changed while it runs. `accepted` counts connections, `sent` the frames of the newest one.
@@ -59,70 +58,27 @@ class RtspServer:
         login: tuple[str, str] | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        super().__init__(tls=tls)
         self.faults = faults or RtspFaults()
-        self.accepted = 0
         self.sent = 0
         self.requests: list[str] = []
         self._clip = clip
         self._login = login
-        self._tls = tls
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._server: asyncio.Server | None = None
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        if self._server is not None:
-            self._server.close()
-        self.cut()
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        assert self._server is not None  # noqa: S101  it was entered
-        return int(self._server.sockets[0].getsockname()[1])
 
     @property
     def url(self) -> str:
         """What to pull."""
         return f"rtsp{'s' if self._tls else ''}://127.0.0.1:{self.port}/street"
 
-    async def quiet(self) -> None:
-        """Wait until no connection is left."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-
-    def cut(self) -> None:
-        """End every connection as if the network had."""
-        for writer in self._writers:
-            writer.transport.abort()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.accepted += 1
-        self._writers.add(writer)
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  asyncio runs this in one
-        self._tasks.add(task)
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         playing: list[asyncio.Task[None]] = []
         try:
             if not self.faults.refuses:
                 await self._converse(reader, writer, playing)
-        except (OSError, asyncio.IncompleteReadError):
-            pass
         finally:
             for player in playing:
                 player.cancel()
             await asyncio.gather(*playing, return_exceptions=True)
-            writer.transport.abort()
-            self._writers.discard(writer)
-            self._tasks.discard(task)
 
     async def _converse(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, playing: list[asyncio.Task[None]]

@@ -39,6 +39,22 @@ async def soon(is_there: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
+@asynccontextmanager
+async def behind_uvicorn(app: ASGIApp, **options: Any) -> AsyncIterator[int]:
+    """The port of a real server of `app` on loopback, on this event loop."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        config = uvicorn.Config(app, lifespan="off", log_level="error", timeout_graceful_shutdown=1, **options)
+        server = uvicorn.Server(config)
+        running = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await running
+
+
 @dataclass(slots=True, kw_only=True)
 class Replica:
     """One ingress replica over a host that it may share with others."""
@@ -67,20 +83,9 @@ class Replica:
         """The WebSocket route behind uvicorn, on a free port."""
         app = FastAPI()
         app.include_router(websocket.router(self.ports, stalled_s=self.stalled_s))
-        with socket.socket() as listening:
-            listening.bind(("127.0.0.1", 0))
-            listening.listen()
-            self.url = f"ws://127.0.0.1:{listening.getsockname()[1]}"
-            config = uvicorn.Config(
-                self._watched(app), lifespan="off", log_level="error", timeout_graceful_shutdown=1, **options
-            )
-            server = uvicorn.Server(config)
-            running = asyncio.create_task(server.serve(sockets=[listening]))
-            try:
-                yield self
-            finally:
-                server.should_exit = True
-                await running
+        async with behind_uvicorn(self._watched(app), **options) as port:
+            self.url = f"ws://127.0.0.1:{port}"
+            yield self
 
     def _watched(self, app: ASGIApp) -> ASGIApp:
         async def watched(scope: Scope, receive: Receive, send: Send) -> None:

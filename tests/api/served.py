@@ -1,13 +1,11 @@
 """The whole application behind real servers on loopback, over a fake chain: for clients that want a wire."""
 
 import asyncio
-import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
-import uvicorn
 from fastapi import FastAPI
 
 from app.api.application import create_app
@@ -22,7 +20,7 @@ from app.pipeline.streams import Streams
 from app.pipeline.surroundings import StreamLimits, Surroundings
 from app.policy.batching import BatchLimits
 from app.tracking.parameters import TrackerParameters
-from tests.api.live_wire import secret
+from tests.api.live_wire import behind_uvicorn, secret
 from tests.builders import make_spec
 from tests.fakes import FakeChain
 
@@ -74,20 +72,12 @@ async def serving(*, chain: FakeChain | None = None, host: StreamHost | None = N
     chain = chain or FakeChain()
     own = None if host is not None else real_streams(chain)
     served = Served(chain=chain, host=host or own or real_streams(chain))
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        served.port = listening.getsockname()[1]
-        config = uvicorn.Config(served.app(), lifespan="off", log_level="error", timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
-        running = asyncio.create_task(server.serve(sockets=[listening]))
-        try:
+    try:
+        async with behind_uvicorn(served.app()) as served.port:
             yield served
-        finally:
-            server.should_exit = True
-            await running
-            if own is not None:
-                await own.stop()
+    finally:
+        if own is not None:
+            await own.stop()
 
 
 @contextmanager
