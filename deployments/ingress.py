@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from contextvars import Context
 from typing import Any
 
@@ -18,11 +19,14 @@ from app.api.grpc_status import RpcContext
 from app.api.resume import ResumeTokens
 from app.api.stream_pump import PumpPorts
 from app.contract.vision_pb2 import FrameResult, Image, VideoFrame
+from app.core.frame import FrameRef
 from app.core.model import ModelSpec
+from app.core.query import Query
 from app.pipeline.chain import Chain
 from app.pipeline.stream_host import StreamHost
-from app.pipeline.streams import Streams
+from app.pipeline.streams import Streams, new_stream_id
 from app.settings import Settings
+from app.vision.example import example_jpeg
 from deployments.chain import ServeChain
 from deployments.draining import drained
 from deployments.keeper import Keeper
@@ -30,12 +34,15 @@ from deployments.stream_store import RayStreamStore
 from deployments.streams import ServeStreams
 from engines.opening import open_engine
 
+_MEET_S = 10.0
+
 
 class Ingress:
     """Serves the routes; with `stages`, the handles of ServeChain, they are other deployments, without, all is here."""
 
     def __init__(self, settings: Settings, spec: ModelSpec, **stages: Any) -> None:
         self._settings = settings
+        self._spec = spec
         store = RayStreamStore(history=settings.streams.history)
         self._owner: Streams | None = None
         if stages:
@@ -85,10 +92,27 @@ class Ingress:
     async def check_health(self) -> None:
         """Asked every few seconds from the start on: streams that lost their owner get one, here or elsewhere."""
         self._keeper.begin()
-        if self._watching is None:
-            self._watching = asyncio.create_task(self._watch(), context=Context())
         if self._owner is not None:
             await self._owner.begin()
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch(), context=Context())
+            await self._meet()
+
+    async def _meet(self) -> None:
+        """Reach every stage once before anybody is sent here: the first call to each takes seconds on a busy machine.
+
+        At the first start of all they may take longer than this waits; then this replica is up before they are.
+        """
+        golden = example_jpeg(width_px=self._spec.input_width_px, height_px=self._spec.input_height_px)
+        nobody = new_stream_id()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_MEET_S):
+                await asyncio.gather(
+                    self._path.detect(golden, ref=FrameRef(stream_id=nobody, seq=0), query=Query()),
+                    self._host.position(nobody),
+                    self._ports.tokens.make(nobody, seq=0),
+                    return_exceptions=True,
+                )
 
     async def _watch(self) -> None:
         """Send those who are connected elsewhere, as soon as this replica is to go."""
