@@ -1,12 +1,12 @@
 """The whole path in one process, put together from the settings and an engine."""
 
-from app.core.model import ModelSpec
 from app.core.ports import Engine
 from app.pipeline.chain import Chain, DetectChain, LocalChain
 from app.pipeline.decoder import Decoder
 from app.pipeline.detector import Detector
 from app.pipeline.file_run import FileRun
 from app.pipeline.frame_path import FramePath
+from app.pipeline.models import Models
 from app.pipeline.preprocessor import Preprocessor
 from app.pipeline.stream_store import StreamStore
 from app.pipeline.streams import Streams
@@ -30,23 +30,23 @@ def local_chain(settings: Settings, engine: Engine) -> LocalChain:
     )
 
 
-def frame_path(settings: Settings, chain: Chain, spec: ModelSpec) -> FramePath:
+def frame_path(settings: Settings, chain: Chain, models: Models) -> FramePath:
     """The caller's path over a chain, wherever its stages run."""
     return FramePath(
         chain,
-        spec=spec,
+        models=models,
         limits=settings.batching,
         video_batch=settings.video_batch,
         video_batches=settings.video_batches,
     )
 
 
-def surroundings(settings: Settings, chain: DetectChain, spec: ModelSpec, *, store: StreamStore) -> Surroundings:
+def surroundings(settings: Settings, chain: DetectChain, models: Models, *, store: StreamStore) -> Surroundings:
     """What all live streams of one owner use."""
     return Surroundings(
         chain=chain,
         store=store,
-        model=spec,
+        models=models,
         tracker=settings.tracker,
         limits=settings.streams,
         pull=settings.pull,
@@ -55,9 +55,9 @@ def surroundings(settings: Settings, chain: DetectChain, spec: ModelSpec, *, sto
     )
 
 
-def streams(settings: Settings, chain: DetectChain, spec: ModelSpec, *, store: StreamStore) -> Streams:
+def streams(settings: Settings, chain: DetectChain, models: Models, *, store: StreamStore) -> Streams:
     """The owner of live streams, wherever the stages that detect run."""
-    return Streams(surroundings(settings, chain, spec, store=store))
+    return Streams(surroundings(settings, chain, models, store=store))
 
 
 def file_run(settings: Settings, engine: Engine) -> FileRun:

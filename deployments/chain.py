@@ -9,6 +9,7 @@ from ray.serve.handle import DeploymentHandle
 
 from app.core.frame import Detections, EncodedFrame, Frame, FrameRef, Tracks
 from app.core.outcome import Outcome
+from app.core.routing import Route
 from app.core.video import VideoSpec
 from deployments.faults import answer
 
@@ -37,9 +38,9 @@ class ServeChain(ServeDetection):
 
     tracker: DeploymentHandle[Any]
 
-    async def open_video(self, video_id: str, spec: VideoSpec) -> None:
-        """Expect the bytes of a video."""
-        await answer(self._decoder_of(video_id).open_video.remote(video_id, spec))
+    async def open_video(self, video_id: str, spec: VideoSpec, *, route: Route | None = None) -> None:
+        """Expect the bytes of a video, whose frames all go that way."""
+        await answer(self._decoder_of(video_id).open_video.remote(video_id, spec, route=route))
 
     async def feed_video(self, video_id: str, chunk: bytes) -> None:
         """Append bytes to it; empty bytes end it."""

@@ -12,6 +12,7 @@ from app.core.frame import Detections, EncodedFrame, Frame, FrameRef, Tracks
 from app.core.model import Head, ModelSpec
 from app.core.outcome import End, Failed, Outcome
 from app.core.ports import RawOutput
+from app.core.routing import Route
 from app.core.video import VideoSpec
 from tests.builders import make_detections, make_spec
 
@@ -85,7 +86,7 @@ class FakeChain:
             return Failed(ref=frame.ref, error=UndecodableError("broken"))
         return make_detections([[1, 2, 30, 40]], ref=frame.ref)
 
-    async def open_video(self, video_id: str, spec: VideoSpec) -> None:
+    async def open_video(self, video_id: str, spec: VideoSpec, *, route: Route | None = None) -> None:
         self.fed[video_id] = bytearray()
         self.ended[video_id] = asyncio.Event()
         self.specs[video_id] = spec

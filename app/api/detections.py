@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from app.api.asks import ask_of
 from app.api.bodies import BodyBudget, BodyLimits, Lease, LeasedStream, chunks_of, unless_disconnected
 from app.api.contract import JSON, NDJSON, to_json, to_json_array, to_line
 from app.api.documents import IMAGES_BODY
@@ -20,11 +21,13 @@ from app.core.result import FrameResult
 from app.pipeline.frame_path import FramePath
 from app.pipeline.results import failure
 from app.pipeline.streams import new_stream_id
+from app.policy.route_table import Ask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ask:
     query: Query
+    routing: Ask
     deadline_s: float | None
     max_image_bytes: int
 
@@ -43,6 +46,7 @@ def router(path: FramePath, *, limits: BodyLimits, budget: BodyBudget, sources: 
         given = ImageParameters.read(request)
         ask = _Ask(
             query=given.query(path.spec.labels),
+            routing=ask_of(request),
             deadline_s=given.deadline_s(),
             max_image_bytes=limits.max_image_bytes,
         )
@@ -52,7 +56,12 @@ def router(path: FramePath, *, limits: BodyLimits, budget: BodyBudget, sources: 
             image = await sources.read(request, lease, deadline_s=ask.deadline_s)
             ref = FrameRef(stream_id=new_stream_id(), seq=0)
             work = path.detect(
-                image.data, raw_size_px=image.raw_size_px, ref=ref, query=ask.query, deadline_s=ask.deadline_s
+                image.data,
+                raw_size_px=image.raw_size_px,
+                ref=ref,
+                query=ask.query,
+                ask=ask.routing,
+                deadline_s=ask.deadline_s,
             )
             result = await unless_disconnected(request, work)
         line = NDJSON in request.headers.get("accept", "")
@@ -101,7 +110,7 @@ async def _one(path: FramePath, ask: _Ask, stream_id: str, seq: int, data: bytes
             raise InvalidRequestError("this part is empty")
         if len(data) > ask.max_image_bytes:
             raise TooLargeError(f"this part has more than {ask.max_image_bytes} bytes")
-        return await path.detect(data, ref=ref, query=ask.query, deadline_s=ask.deadline_s)
+        return await path.detect(data, ref=ref, query=ask.query, ask=ask.routing, deadline_s=ask.deadline_s)
     except SightlineError as error:
         return failure(ref, error)
 

@@ -72,6 +72,7 @@ class StreamBody(VideoParameters):
     priority: Annotated[
         int, Field(ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY, description="who goes first to the model; 10 before 0")
     ] = 5
+    model: Annotated[str | None, Field(max_length=64, description="name of a model; none: the service's own")] = None
     lines: Annotated[tuple[LineBody, ...], Field(max_length=64)] = ()
     zones: Annotated[tuple[ZoneBody, ...], Field(max_length=64)] = ()
     sinks: Annotated[tuple[Annotated[Sink, Field(discriminator="kind")], ...], Field(max_length=16)] = ()
@@ -109,6 +110,7 @@ class StreamBody(VideoParameters):
             priority=self.priority,
             source=None if self.source == PUSH else self.source,
             reconnect=self.reconnect,
+            model=self.model,
             lines=tuple(line.line() for line in self.lines),
             zones=tuple(zone.zone() for zone in self.zones),
             sinks=self.sinks,
@@ -129,6 +131,7 @@ def described(spec: StreamSpec) -> dict[str, Any]:
         "roi": ",".join(map(str, query.roi)) if query.roi else None,
         "reconnect": spec.reconnect.value,
         "priority": spec.priority,
+        "model": spec.model,
         "lines": [
             {
                 "name": line.name,

@@ -8,6 +8,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 from starlette.types import Receive
 
+from app.api.asks import ask_of
 from app.api.contract import NDJSON, to_line
 from app.api.documents import VIDEO_BODY
 from app.api.parameters import VideoParameters
@@ -54,7 +55,7 @@ def router(path: FramePath, *, max_bytes: int) -> APIRouter:
             raise UnsupportedMediaError(f"the body is declared as {media_type[:100]}; send a video, e.g. video/mp4")
         spec = VideoParameters.read(request).spec(path.spec.labels)
         uploaded = asyncio.Event()
-        results = path.track_video(_upload(request, uploaded, max_bytes=max_bytes), spec)
+        results = path.track_video(_upload(request, uploaded, max_bytes=max_bytes), spec, ask=ask_of(request))
         # The status line waits for the first frame: a file without any gets its error as a status, not as a line.
         first = await anext(results)
         return _Duplex(_lines(first, results), uploaded=uploaded)

@@ -14,6 +14,7 @@ from app.core.ports import Engine
 from app.core.query import Query
 from app.core.result import FrameResult
 from app.pipeline.frame_path import FramePath
+from app.pipeline.models import FixedModels
 from app.settings import Settings
 from app.vision.draw import draw_objects
 
@@ -22,7 +23,7 @@ async def run(
     settings: Settings, engine: Engine, *, images: list[Path], conf: float | None, as_json: bool, save: Path | None
 ) -> int:
     """Exit code 0, or 1 when an image could not be answered; the others are."""
-    path = assembly.frame_path(settings, assembly.local_chain(settings, engine), engine.spec)
+    path = assembly.frame_path(settings, assembly.local_chain(settings, engine), FixedModels(engine.spec))
     failed = 0
     for seq, image in enumerate(images):
         try:

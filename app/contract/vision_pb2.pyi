@@ -170,7 +170,7 @@ class ZoneCount(_message.Message):
     def __init__(self, count: _Optional[int] = ..., entered: _Optional[int] = ..., left: _Optional[int] = ...) -> None: ...
 
 class FrameResult(_message.Message):
-    __slots__ = ("schema", "stream_id", "epoch", "seq", "event_id", "status", "reason", "detail", "captured_at", "pts_s", "width_px", "height_px", "model", "route_epoch", "degraded", "objects", "truncated", "crossings", "zones", "timings", "metadata", "events", "credit", "ack", "go_away")
+    __slots__ = ("schema", "stream_id", "epoch", "seq", "event_id", "status", "reason", "detail", "captured_at", "pts_s", "width_px", "height_px", "model", "route_epoch", "degraded", "degraded_reason", "objects", "truncated", "crossings", "zones", "timings", "metadata", "events", "credit", "ack", "go_away")
     class ZonesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -200,6 +200,7 @@ class FrameResult(_message.Message):
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ROUTE_EPOCH_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_REASON_FIELD_NUMBER: _ClassVar[int]
     OBJECTS_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     CROSSINGS_FIELD_NUMBER: _ClassVar[int]
@@ -225,6 +226,7 @@ class FrameResult(_message.Message):
     model: ModelVersion
     route_epoch: int
     degraded: bool
+    degraded_reason: str
     objects: _containers.RepeatedCompositeFieldContainer[DetectedObject]
     truncated: bool
     crossings: _containers.RepeatedCompositeFieldContainer[Crossing]
@@ -235,7 +237,7 @@ class FrameResult(_message.Message):
     credit: Credit
     ack: Ack
     go_away: GoAway
-    def __init__(self, schema: _Optional[str] = ..., stream_id: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ..., event_id: _Optional[str] = ..., status: _Optional[_Union[Status, str]] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., captured_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pts_s: _Optional[float] = ..., width_px: _Optional[int] = ..., height_px: _Optional[int] = ..., model: _Optional[_Union[ModelVersion, _Mapping]] = ..., route_epoch: _Optional[int] = ..., degraded: _Optional[bool] = ..., objects: _Optional[_Iterable[_Union[DetectedObject, _Mapping]]] = ..., truncated: _Optional[bool] = ..., crossings: _Optional[_Iterable[_Union[Crossing, _Mapping]]] = ..., zones: _Optional[_Mapping[str, ZoneCount]] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ...) -> None: ...
+    def __init__(self, schema: _Optional[str] = ..., stream_id: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ..., event_id: _Optional[str] = ..., status: _Optional[_Union[Status, str]] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., captured_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pts_s: _Optional[float] = ..., width_px: _Optional[int] = ..., height_px: _Optional[int] = ..., model: _Optional[_Union[ModelVersion, _Mapping]] = ..., route_epoch: _Optional[int] = ..., degraded: _Optional[bool] = ..., degraded_reason: _Optional[str] = ..., objects: _Optional[_Iterable[_Union[DetectedObject, _Mapping]]] = ..., truncated: _Optional[bool] = ..., crossings: _Optional[_Iterable[_Union[Crossing, _Mapping]]] = ..., zones: _Optional[_Mapping[str, ZoneCount]] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ...) -> None: ...
 
 class Gap(_message.Message):
     __slots__ = ("schema", "stream_id", "epoch", "event_id", "after_seq", "next_seq", "reason")
@@ -390,7 +392,7 @@ class ZoneDwell(_message.Message):
     def __init__(self, schema: _Optional[str] = ..., stream_id: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ..., event_id: _Optional[str] = ..., zone: _Optional[str] = ..., track_id: _Optional[int] = ..., label: _Optional[str] = ..., at_s: _Optional[float] = ..., dwell_s: _Optional[float] = ...) -> None: ...
 
 class StreamState(_message.Message):
-    __slots__ = ("schema", "stream_id", "epoch", "seq", "event_id", "state", "reason", "attempt")
+    __slots__ = ("schema", "stream_id", "epoch", "seq", "event_id", "state", "reason", "attempt", "model")
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
     STREAM_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -399,6 +401,7 @@ class StreamState(_message.Message):
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     schema: str
     stream_id: str
     epoch: int
@@ -407,7 +410,8 @@ class StreamState(_message.Message):
     state: str
     reason: str
     attempt: int
-    def __init__(self, schema: _Optional[str] = ..., stream_id: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ..., event_id: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
+    model: ModelVersion
+    def __init__(self, schema: _Optional[str] = ..., stream_id: _Optional[str] = ..., epoch: _Optional[int] = ..., seq: _Optional[int] = ..., event_id: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., attempt: _Optional[int] = ..., model: _Optional[_Union[ModelVersion, _Mapping]] = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ("frame_result", "gap", "summary", "line_crossed", "zone_entered", "zone_left", "zone_dwell", "stream_state")

@@ -11,7 +11,9 @@ SightlineError
 ├── InvalidParameterError    422  a value that fails validation
 ├── OverloadedError          503  refused at the door; carries retry_after_s
 ├── UnavailableError         503  a part of the service died with this frame in it
-│   └── MovedError                it has another owner by now
+│   ├── MovedError                it has another owner by now
+│   ├── DeviceMemoryError         the GPU has no room for it
+│   └── DeviceLostError           the GPU answers nothing to this process any more
 ├── DeadlineError            504  the caller's deadline passed
 ├── ModelError               500  a model file that cannot be served
 ├── SnapshotError            500  saved state that cannot be taken up again
@@ -129,6 +131,26 @@ class MovedError(UnavailableError):
     title = "Moved"
 
     def __init__(self, detail: str = "the stream is owned by another replica now", retry_after_s: float = 0.1) -> None:
+        super().__init__(detail, retry_after_s)
+
+
+class DeviceMemoryError(UnavailableError):
+    """The GPU has no memory left for this; with less to do at once, or later, it may have."""
+
+    code = "device_memory"
+    title = "Out of GPU memory"
+
+    def __init__(self, detail: str = "the GPU has no memory left for this", retry_after_s: float = 1.0) -> None:
+        super().__init__(detail, retry_after_s)
+
+
+class DeviceLostError(UnavailableError):
+    """The GPU answers nothing to this process any more: only another process can go on."""
+
+    code = "device_lost"
+    title = "GPU lost"
+
+    def __init__(self, detail: str = "the GPU was lost; a replacement starts", retry_after_s: float = 5.0) -> None:
         super().__init__(detail, retry_after_s)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.query import Query
+from app.core.routing import Route, Urgency
 
 Pixels: TypeAlias = NDArray[np.uint8]
 """`(h, w, 3)` uint8, R first, sRGB."""
@@ -60,11 +61,14 @@ class EncodedFrame:
     """One still image as it came in. `data` is borrowed, never copied and never logged.
 
     With `raw_size_px`, `(width_px, height_px)`, it is not encoded at all: `data` are interleaved 8-bit RGB rows.
+    Without a `route` it goes to the one model there is.
     """
 
     data: bytes | memoryview
     ref: FrameRef
     query: Query = field(default_factory=Query)
+    route: Route | None = None
+    urgency: Urgency = Urgency()
     raw_size_px: tuple[int, int] | None = None
 
 
@@ -80,6 +84,8 @@ class Frame:
     source_height_px: int
     ref: FrameRef
     query: Query = field(default_factory=Query)
+    route: Route | None = None
+    urgency: Urgency = Urgency()
     timings: Timings = field(default_factory=Timings)
 
     def __post_init__(self) -> None:
@@ -116,6 +122,8 @@ class ModelInput:
     source_height_px: int
     ref: FrameRef
     query: Query = field(default_factory=Query)
+    route: Route | None = None
+    urgency: Urgency = Urgency()
     timings: Timings = field(default_factory=Timings)
 
     def __post_init__(self) -> None:
@@ -124,7 +132,11 @@ class ModelInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detections:
-    """What was found in one frame, best first: `xyxy` `(n, 4)` source px, `score` `(n,)`, `label` `(n,)` int32."""
+    """What was found in one frame, best first: `xyxy` `(n, 4)` source px, `score` `(n,)`, `label` `(n,)` int32.
+
+    `route` is the one that was taken, which need not be the one that was asked for; `degraded` says what the answer
+    lacks, None where it lacks nothing.
+    """
 
     xyxy: Boxes
     score: NDArray[np.float32]
@@ -133,6 +145,8 @@ class Detections:
     source_height_px: int
     ref: FrameRef
     is_truncated: bool = False
+    route: Route | None = None
+    degraded: str | None = None
     timings: Timings = field(default_factory=Timings)
 
     def __post_init__(self) -> None:

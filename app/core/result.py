@@ -88,6 +88,7 @@ class FrameResult:
     model: ModelVersion | None = None
     route_epoch: int = 0
     degraded: bool = False
+    degraded_reason: str | None = None
     objects: tuple[DetectedObject, ...] = ()
     truncated: bool = False
     crossings: tuple[Crossing, ...] = ()
@@ -210,6 +211,7 @@ class StreamState:
     state: str
     reason: str | None = None
     attempt: int = 0
+    model: ModelVersion | None = None
 
 
 Event: TypeAlias = FrameResult | Gap | Summary | LineCrossed | ZoneEntered | ZoneLeft | ZoneDwell | StreamState

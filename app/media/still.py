@@ -50,6 +50,8 @@ def decode_still(
         source_height_px=height_px,
         ref=encoded.ref,
         query=encoded.query,
+        route=encoded.route,
+        urgency=encoded.urgency,
         timings=Timings(decode_s=time.perf_counter() - start_s),
     )
 
@@ -63,6 +65,8 @@ def _as_it_is(encoded: EncodedFrame, size_px: tuple[int, int], limits: DecodeLim
         source_height_px=size_px[1],
         ref=encoded.ref,
         query=encoded.query,
+        route=encoded.route,
+        urgency=encoded.urgency,
     )
 
 

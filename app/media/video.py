@@ -12,6 +12,7 @@ from av.video.stream import VideoStream
 from app.core.errors import InvalidParameterError, SightlineError, UndecodableError
 from app.core.frame import Frame, FrameRef
 from app.core.outcome import Dropped, DropReason, End, Failed, Outcome
+from app.core.routing import Route
 from app.core.video import FrameMode, VideoSpec
 from app.media.decoding import Decoded, DecodingLoop
 from app.media.demux_input import DemuxInput, VideoSource
@@ -41,7 +42,7 @@ class VideoReader:
     Every captured frame counts: `seq` runs from 0 in presentation order, `pts_s` from the start of the stream. A frame
     that was damaged, or that FFmpeg had to patch up, is `Failed` in its place; damage with nothing behind it ends the
     video with `End(error=...)`. `rgb` has the size that the letterbox gives it, or the source's with `is_full_size`;
-    pixels are taken as square.
+    pixels are taken as square. The frames go along `route`.
 
     `latest_frame` yields every frame: what is superseded only the caller knows. With `n_threads` above one, damage is
     told a frame or two late. To stop early, `close` between two items; to wake a reader that waits for an upload, abort
@@ -56,6 +57,7 @@ class VideoReader:
         spec: VideoSpec,
         model_width_px: int,
         model_height_px: int,
+        route: Route | None = None,
         limits: DecodeLimits = DEFAULT_LIMITS,
         epoch: int = 0,
         is_full_size: bool = False,
@@ -63,6 +65,7 @@ class VideoReader:
     ) -> None:
         self._source = source
         self._spec = spec
+        self._route = route
         self._stream_id = stream_id
         self._epoch = epoch
         self._seq = 0
@@ -153,6 +156,7 @@ class VideoReader:
             source_height_px=height_px,
             ref=ref,
             query=self._spec.query,
+            route=self._route,
         )
 
     def _scale_for(self, width_px: int, height_px: int) -> float:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from app.core.frame import Detections, EncodedFrame, Frame, FrameRef, ModelInput, Tracks
 from app.core.outcome import Outcome
+from app.core.routing import Route
 from app.core.video import VideoSpec
 from app.pipeline.decoder import Decoder
 from app.pipeline.detector import Detector
@@ -25,8 +26,8 @@ class DetectChain(Protocol):
 class Chain(DetectChain, Protocol):
     """All stages of the path."""
 
-    async def open_video(self, video_id: str, spec: VideoSpec) -> None:
-        """Expect the bytes of a video."""
+    async def open_video(self, video_id: str, spec: VideoSpec, *, route: Route | None = None) -> None:
+        """Expect the bytes of a video, whose frames all go that way."""
 
     async def feed_video(self, video_id: str, chunk: bytes) -> None:
         """Append bytes to it; empty bytes end it."""
@@ -81,9 +82,9 @@ class LocalChain:
     def _input_of_still(self, frame: EncodedFrame) -> Outcome[ModelInput]:
         return self._preprocessor.fit_one(self._decoder.decode_one(frame))
 
-    async def open_video(self, video_id: str, spec: VideoSpec) -> None:
-        """Expect the bytes of a video."""
-        await self._decoder.open_video(video_id, spec)
+    async def open_video(self, video_id: str, spec: VideoSpec, *, route: Route | None = None) -> None:
+        """Expect the bytes of a video, whose frames all go that way."""
+        await self._decoder.open_video(video_id, spec, route=route)
 
     async def feed_video(self, video_id: str, chunk: bytes) -> None:
         """Append bytes to it; empty bytes end it."""

@@ -13,6 +13,7 @@ from app.core.errors import InternalError, NotFoundError, OverloadedError, Sight
 from app.core.frame import EncodedFrame, Frame, FrameRef
 from app.core.model import ModelSpec
 from app.core.outcome import Failed, Outcome
+from app.core.routing import Route
 from app.core.video import FrameMode, VideoSpec
 from app.media.limits import DecodeLimits
 from app.media.spool import Spool
@@ -87,12 +88,10 @@ class Decoder:
 
     def decode_one(self, encoded: EncodedFrame) -> Outcome[Frame]:
         """The same for one image, on the calling thread."""
+        width_px, height_px = self._canvas_of(encoded.route)
         try:
             return decode_still(
-                encoded,
-                model_width_px=self._spec.input_width_px,
-                model_height_px=self._spec.input_height_px,
-                limits=self._parameters.limits,
+                encoded, model_width_px=width_px, model_height_px=height_px, limits=self._parameters.limits
             )
         except SightlineError as error:
             return Failed(ref=encoded.ref, error=error)
@@ -100,18 +99,20 @@ class Decoder:
             LOG.exception("the still decoder failed")
             return Failed(ref=encoded.ref, error=InternalError())
 
-    async def open_video(self, video_id: str, spec: VideoSpec) -> None:
+    async def open_video(self, video_id: str, spec: VideoSpec, *, route: Route | None = None) -> None:
         """Expect the bytes of a video; OverloadedError when as many are open as may be."""
         self._close_idle()
         if len(self._videos) >= self._parameters.max_videos:
             raise OverloadedError("as many videos are open as may be")
         spool = Spool(max_bytes=self._parameters.max_video_bytes, stall_s=self._parameters.idle_s)
+        width_px, height_px = self._canvas_of(route)
         reader = VideoReader(
             spool,
             stream_id=video_id,
             spec=spec,
-            model_width_px=self._spec.input_width_px,
-            model_height_px=self._spec.input_height_px,
+            route=route,
+            model_width_px=width_px,
+            model_height_px=height_px,
             limits=self._parameters.limits,
         )
         is_latest = spec.mode is FrameMode.LATEST_FRAME
@@ -119,6 +120,12 @@ class Decoder:
         session = VideoSession(reader, depth=depth, keeps_latest=is_latest)
         decoding = asyncio.get_running_loop().run_in_executor(self._video_threads, _decode, reader, session)
         self._videos[video_id] = _Video(spool, session, self._clock(), decoding)
+
+    def _canvas_of(self, route: Route | None) -> tuple[int, int]:
+        """The `(width_px, height_px)` that pictures on that route are to fill."""
+        if route is None:
+            return self._spec.input_width_px, self._spec.input_height_px
+        return route.width_px, route.height_px
 
     async def feed_video(self, video_id: str, chunk: bytes) -> None:
         """Append bytes to the upload; empty bytes end it. TooLargeError past the limit."""

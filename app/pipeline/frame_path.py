@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from random import random
 
 from app.core.errors import InternalError, SightlineError, UnavailableError
 from app.core.frame import Detections, EncodedFrame, FrameRef, Tracks
@@ -15,12 +16,15 @@ from app.core.model import ModelSpec
 from app.core.outcome import Dropped, End, Failed, Outcome
 from app.core.query import Query
 from app.core.result import FrameResult, Summary
+from app.core.routing import Urgency
 from app.core.video import VideoSpec
 from app.pipeline.batcher import MicroBatcher
 from app.pipeline.chain import Chain
+from app.pipeline.models import Models, spec_on
 from app.pipeline.results import failure, in_epoch, result_of
 from app.pipeline.streams import new_stream_id
 from app.policy.batching import BatchLimits
+from app.policy.route_table import Ask
 
 LOG = logging.getLogger("sightline")
 _PATIENCE_S = 30.0
@@ -35,13 +39,13 @@ class FramePath:
         self,
         chain: Chain,
         *,
-        spec: ModelSpec,
+        models: Models,
         limits: BatchLimits,
         video_batch: int = 8,
         video_batches: int = 3,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.spec = spec
+        self._models = models
         self._chain = chain
         self._video_batch = video_batch
         self._video_batches = video_batches
@@ -49,12 +53,18 @@ class FramePath:
         self._stills = MicroBatcher(chain.detect, limits=limits, clock=clock)
         self._closing: set[asyncio.Task[None]] = set()
 
+    @property
+    def spec(self) -> ModelSpec:
+        """What answers who asks for nothing in particular."""
+        return self._models.default
+
     async def detect(
         self,
         data: bytes | memoryview,
         *,
         ref: FrameRef,
         query: Query,
+        ask: Ask | None = None,
         deadline_s: float | None = None,
         raw_size_px: tuple[int, int] | None = None,
     ) -> FrameResult:
@@ -63,27 +73,33 @@ class FramePath:
         With `raw_size_px` the data are RGB rows of that `(width_px, height_px)` instead of an encoded picture.
         """
         start_s = self._clock()
-        frame = EncodedFrame(data=data, ref=ref, query=query, raw_size_px=raw_size_px)
+        urgency = Urgency(due_at=None if deadline_s is None else time.time() + deadline_s - start_s)
+        route = self._models.route(ask or _anybody())
+        frame = EncodedFrame(data=data, ref=ref, query=query, route=route, urgency=urgency, raw_size_px=raw_size_px)
         outcome = await self._stills.submit(frame, deadline_s=deadline_s)
         if isinstance(outcome, Failed):
             raise outcome.error
         if not isinstance(outcome, Detections):
             raise InternalError
-        return result_of(outcome, spec=self.spec, total_s=self._clock() - start_s)
+        return result_of(outcome, spec=spec_on(outcome.route, self._models), total_s=self._clock() - start_s)
 
     async def track_video(
-        self, chunks: AsyncIterator[bytes], spec: VideoSpec
+        self, chunks: AsyncIterator[bytes], spec: VideoSpec, *, ask: Ask | None = None
     ) -> AsyncGenerator[list[FrameResult | Summary], None]:
         """One result per captured frame in order, in lists as they come, none empty; the summary is the last item.
 
-        They come while the chunks still do. Raises before the first list when not one frame can be had from the
-        video. When the caller stops listening, everything that was opened for the video is closed.
+        They come while the chunks still do; one version of the model answers all of them. Raises before the first list
+        when not one frame can be had from the video. When the caller stops listening, everything that was opened for
+        the video is closed.
         """
         video_id = new_stream_id()
-        run = _VideoRun(self._chain, video_id, spec=self.spec, max_frames=self._video_batch, window=self._video_batches)
+        route = self._models.route(ask or _anybody())
+        run = _VideoRun(
+            self._chain, video_id, models=self._models, max_frames=self._video_batch, window=self._video_batches
+        )
         upload: asyncio.Task[None] | None = None
         try:
-            await self._chain.open_video(video_id, spec)
+            await self._chain.open_video(video_id, spec, route=route)
             upload = asyncio.create_task(run.upload(chunks), context=contextvars.Context())
             async for items in run.results():
                 yield items
@@ -102,13 +118,18 @@ class FramePath:
         await self._chain.close_video(video_id)
 
 
+def _anybody() -> Ask:
+    """A caller of whom nothing is known."""
+    return Ask(draw=random())  # noqa: S311  a share of the traffic, no secret
+
+
 class _VideoRun:
     """One video on its way: uploads on one side, batches in flight in the middle, ordered results on the other."""
 
-    def __init__(self, chain: Chain, video_id: str, *, spec: ModelSpec, max_frames: int, window: int) -> None:
+    def __init__(self, chain: Chain, video_id: str, *, models: Models, max_frames: int, window: int) -> None:
         self._chain = chain
         self._video_id = video_id
-        self._spec = spec
+        self._models = models
         self._max_frames = max_frames
         self._window = window
         self._ledger = Ledger()
@@ -216,6 +237,7 @@ class _VideoRun:
         if isinstance(outcome, Failed):
             result = failure(outcome.ref, outcome.error)
         else:
-            result = result_of(outcome, spec=self._spec, total_s=total_s)
+            route = outcome.detections.route if isinstance(outcome, Tracks) else None
+            result = result_of(outcome, spec=spec_on(route, self._models), total_s=total_s)
         self._ledger.settle(result)
         return result

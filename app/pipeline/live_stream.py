@@ -19,19 +19,19 @@ from app.core.errors import (
     NotFoundError,
     SightlineError,
     SnapshotError,
-    UnavailableError,
 )
 from app.core.frame import Detections, EncodedFrame, Frame, FrameRef
 from app.core.ledger import Ledger
 from app.core.outcome import Dropped, DropReason, End, Failed, Outcome
 from app.core.result import FrameResult, Gap, Summary
 from app.core.result import StreamState as StateEvent
-from app.core.video import FrameMode
 from app.core.wire import WireEvent
 from app.pipeline.event_log import EventLog
 from app.pipeline.intake import StreamIntake
+from app.pipeline.models import spec_on
 from app.pipeline.outlet import Outlet
 from app.pipeline.results import failure, result_of, typed
+from app.pipeline.stream_detection import StreamDetection
 from app.pipeline.stream_host import EventBatch, Offer, Offered, Picture, StreamStatus
 from app.pipeline.stream_memory import StreamMemory, Told
 from app.pipeline.stream_preview import StreamPreview
@@ -41,8 +41,6 @@ from app.pipeline.stream_store import Claim, StreamState
 from app.pipeline.surroundings import Surroundings
 
 LOG = logging.getLogger("sightline")
-_RETRY_S = 0.25
-"""Between two tries to reach a part that is restarting."""
 _RATE_S = 5.0
 """Over which answers a second are counted."""
 
@@ -61,8 +59,8 @@ class LiveStream:
         self._around = around
         self._term = claim.term
         self._state_events = claim.state.state_events if claim.state else 0
+        self._detection = StreamDetection(stream_id, around, answering=claim.state.model if claim.state else None)
         self._memory = StreamMemory(
-            model=around.model,
             parameters=around.tracker,
             lines=claim.spec.lines,
             zones=claim.spec.zones,
@@ -190,17 +188,19 @@ class LiveStream:
     def tell_state(self, state: str, *, reason: str | None = None, attempt: int = 0) -> None:
         """The session stands elsewhere from now on."""
         self.state = state
-        epoch = self._intake.epoch
-        event = StateEvent(
+        event = self._state_event(state, reason=reason, attempt=attempt)
+        self.outlet.take([wire(event, after_seq=self._released_seq)])
+
+    def _state_event(self, state: str, **what: Any) -> StateEvent:
+        epoch, number = self._intake.epoch, self._state_events
+        self._state_events += 1
+        return StateEvent(
             stream_id=self.stream_id,
             epoch=epoch,
-            event_id=f"{self.stream_id}:{epoch}:state:{self._state_events}",
+            event_id=f"{self.stream_id}:{epoch}:state:{number}",
             state=state,
-            reason=reason,
-            attempt=attempt,
+            **what,
         )
-        self._state_events += 1
-        self.outlet.take([wire(event, after_seq=self._released_seq)])
 
     async def close(self, error: SightlineError) -> Summary:
         """End what is still open in `error`, then the readers; the final account. Twice is once."""
@@ -255,6 +255,7 @@ class LiveStream:
             tracker=tracker,
             counter=counter,
             state_events=self._state_events,
+            model=self._detection.answering,
             delivered=self.outlet.delivered,
         )
 
@@ -324,29 +325,13 @@ class LiveStream:
                 await self._wanted.wait()
                 continue
             try:
-                ends = self._ends(await self._detected(frames))
+                ends = self._ends(await self._detection.detected(frames, self.spec))
             except Exception as error:  # noqa: BLE001  every frame of the batch ends in it
                 self._release(self._intake.lose(typed(error)))
                 continue
             self._preview.note(frames, ends, totals=self._memory.line_totals())
             self._release(self._intake.settle(ends))
             self._release(self._intake.lose(InternalError()))  # nothing, unless a stage broke its contract
-
-    async def _detected(self, frames: list[EncodedFrame | Frame]) -> list[Outcome[Detections]]:
-        """The batch, detected. A part that died is waited for, unless only the latest frame counts."""
-        decoded = [frame for frame in frames if isinstance(frame, Frame)]
-        encoded = [frame for frame in frames if isinstance(frame, EncodedFrame)]
-        is_waited_for = self.spec.video.mode is not FrameMode.LATEST_FRAME
-        async with asyncio.timeout(self._around.limits.batch_s), self._around.gate.passed(self.spec.priority):
-            while True:
-                try:
-                    if decoded:
-                        return await self._around.chain.detect_decoded(decoded)
-                    return await self._around.chain.detect(encoded)
-                except UnavailableError:
-                    if not is_waited_for:
-                        raise
-                await asyncio.sleep(_RETRY_S)
 
     def _ends(self, outcomes: Sequence[Outcome[Detections]]) -> list[FrameResult]:
         """One result for each; no await in here, so that tracks and ends are saved together."""
@@ -365,16 +350,19 @@ class LiveStream:
             return [], failure(outcome.ref, outcome.error)
         total_s = time.monotonic() - self._begun_s.get(outcome.ref.seq, time.monotonic())
         if isinstance(outcome, Dropped):
-            return [], result_of(outcome, spec=self._around.model, total_s=total_s)
+            return [], result_of(outcome, spec=self._around.models.default, total_s=total_s)
         if not (np.isfinite(outcome.xyxy).all() and np.isfinite(outcome.score).all()):
             LOG.error("the model answered frame %d of %s with what is no number", outcome.ref.seq, self.stream_id)
             return [], failure(outcome.ref, InternalError())
-        return self._memory.update(outcome, total_s=total_s)
+        return self._memory.update(outcome, spec=spec_on(outcome.route, self._around.models), total_s=total_s)
 
     def _release(self, ends: list[FrameResult]) -> None:
         events: list[WireEvent] = []
         for end in ends:
             self._begun_s.pop(end.seq, None)
+            if self._detection.is_another(end):
+                change = self._state_event(self.state, reason="model", model=end.model)
+                events.append(wire(change, after_seq=self._released_seq))
             events += [wire(event) for event in self._told.pop(end.seq, [])]
             metadata = self._metadata.pop(end.seq, None)
             events.append(wire(replace(end, metadata=metadata) if metadata else end))

@@ -38,7 +38,9 @@ class Preprocessor:
         start_s = time.perf_counter()
         try:
             stepped = run_steps(frame, self._steps)
-            fitted = fit(stepped, width_px=self._width_px, height_px=self._height_px)
+            route = frame.route
+            width_px, height_px = (route.width_px, route.height_px) if route else (self._width_px, self._height_px)
+            fitted = fit(stepped, width_px=width_px, height_px=height_px)
         except SightlineError as error:
             return Failed(ref=frame.ref, error=error)
         except Exception:

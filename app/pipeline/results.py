@@ -15,7 +15,7 @@ UNTRACKED = -1
 
 
 def result_of(outcome: Detections | Tracks | Dropped | Failed, *, spec: ModelSpec, total_s: float) -> FrameResult:
-    """The one result of one captured frame; `total_s` is its time in the service."""
+    """The one result of one captured frame; `spec` is of what has answered, `total_s` its time in the service."""
     match outcome:
         case Dropped():
             return drop(outcome)
@@ -63,6 +63,9 @@ def _answer(found: Detections, spec: ModelSpec, *, track_ids: list[int] | None, 
         width_px=found.source_width_px,
         height_px=found.source_height_px,
         model=ModelVersion(name=spec.name, version=spec.version),
+        route_epoch=0 if found.route is None else found.route.epoch,
+        degraded=found.degraded is not None,
+        degraded_reason=found.degraded,
         objects=objects,
         truncated=found.is_truncated,
     )

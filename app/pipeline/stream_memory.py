@@ -24,13 +24,11 @@ class StreamMemory:
     def __init__(
         self,
         *,
-        model: ModelSpec,
         parameters: TrackerParameters,
         lines: tuple[Line, ...] = (),
         zones: tuple[Zone, ...] = (),
         epoch: int = 0,
     ) -> None:
-        self._model = model
         self._parameters = parameters
         self._tracker = ByteTracker(parameters, epoch=epoch)
         # What the tracker finds again must still be known to the counter.
@@ -42,13 +40,13 @@ class StreamMemory:
         """The epoch whose identities are given."""
         return self._tracker.epoch
 
-    def update(self, found: Detections, *, total_s: float) -> tuple[list[Told], FrameResult]:
-        """The frame's result, and the events that it made certain, in their order."""
+    def update(self, found: Detections, *, spec: ModelSpec, total_s: float) -> tuple[list[Told], FrameResult]:
+        """The frame's result, and the events that it made certain, in their order; `spec` is of what has answered."""
         self._saved = None
         tracks = self._tracker.update(found)
-        result = result_of(tracks, spec=self._model, total_s=total_s)
+        result = result_of(tracks, spec=spec, total_s=total_s)
         try:
-            events = self._counter.update(tracks, self._model.labels)
+            events = self._counter.update(tracks, spec.labels)
         except SightlineError as error:  # a shape in pixels lies outside of this picture
             return [], failure(found.ref, error)
         told = [_told(event, result=result, index=index) for index, event in enumerate(events)]

@@ -32,7 +32,7 @@ class StreamSource:
         self._pulled = PulledStream(
             source_of(url, around.pull),
             policy=POLICIES[stream.spec.reconnect],
-            model=around.model,
+            model=around.models.default,
             video=stream.spec.video,
             parameters=around.pull,
             sink=self._hear,

@@ -15,13 +15,15 @@ LOWEST_PRIORITY, HIGHEST_PRIORITY = 0, 10
 class StreamSpec:
     """A live stream. `label` is the user's own word for it; `source` the URL to pull, None where frames are pushed.
 
-    Of streams that wait for the detector, one with a higher `priority` (0 to 10) goes first.
+    `model` is a model's name, None for the one that answers who asks for nothing in particular. Of streams that wait
+    for the detector, one with a higher `priority` (0 to 10) goes first.
     """
 
     label: str = ""
     video: VideoSpec = field(default_factory=VideoSpec)
     priority: int = 5
     source: str | None = None
+    model: str | None = None
     reconnect: Backoff = Backoff.EXPONENTIAL
     lines: tuple[Line, ...] = ()
     zones: tuple[Zone, ...] = ()

@@ -13,8 +13,8 @@ class StreamState:
     """All that a stream has come to after frame `last_seq` (-1: none yet): what the next owner goes on from.
 
     `tracker` are the bytes of `ByteTracker.snapshot`, None before the first answer; `counter` is that of
-    `StreamCounter.snapshot`. The ledger holds only frames that have ended. All events before position `delivered` are
-    with the sinks' outbox.
+    `StreamCounter.snapshot`; `model` is name and version of what answered last. The ledger holds only frames that have
+    ended. All events before position `delivered` are with the sinks' outbox.
     """
 
     epoch: int
@@ -25,6 +25,7 @@ class StreamState:
     tracker: bytes | None
     counter: dict[str, Any]
     state_events: int = 0
+    model: tuple[str, str] | None = None
     delivered: int = 0
 
 

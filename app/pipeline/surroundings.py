@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.core.model import ModelSpec
 from app.core.video import FrameMode
 from app.delivery.deliveries import Deliveries
 from app.delivery.opening import check_sink, opener
@@ -12,10 +11,12 @@ from app.media.limits import DEFAULT_LIMITS, DecodeLimits
 from app.media.pull.parameters import PullParameters
 from app.media.pull.source_url import source_of
 from app.pipeline.chain import DetectChain
+from app.pipeline.models import Models
 from app.pipeline.priority_gate import PriorityGate
 from app.pipeline.stream_spec import StreamSpec
 from app.pipeline.stream_store import StreamStore
 from app.pipeline.webhook_guard import WebhookGuard
+from app.policy.route_table import Ask
 from app.tracking.parameters import TrackerParameters
 
 
@@ -60,7 +61,7 @@ class Surroundings:
 
     chain: DetectChain
     store: StreamStore
-    model: ModelSpec
+    models: Models
     tracker: TrackerParameters
     limits: StreamLimits
     pull: PullParameters = field(default_factory=PullParameters)
@@ -75,7 +76,12 @@ class Surroundings:
         object.__setattr__(self, "deliveries", Deliveries(self.delivery, open_carrier=opened))
 
     def check(self, spec: StreamSpec) -> None:
-        """Raise InvalidParameterError for a source that may not be pulled, and a sink that is not in the settings."""
+        """Raise InvalidParameterError for a source that may not be pulled, and a sink that is not in the settings.
+
+        NotFoundError for a model that there is not.
+        """
+        if spec.model is not None:
+            self.models.route(Ask(draw=0.0), model=spec.model)
         if spec.source is not None:
             source_of(spec.source, self.pull)
         for sink in spec.sinks:

@@ -58,6 +58,8 @@ def fit(frame: Frame, *, width_px: int, height_px: int) -> ModelInput:
         source_height_px=frame.source_height_px,
         ref=frame.ref,
         query=frame.query,
+        route=frame.route,
+        urgency=frame.urgency,
         timings=frame.timings,
     )
 

@@ -76,6 +76,7 @@ def detections(
         source_height_px=model_input.source_height_px,
         ref=model_input.ref,
         is_truncated=kept.is_truncated,
+        route=model_input.route,
         timings=model_input.timings,
     )
 

@@ -11,6 +11,7 @@ from app.api.resume import ResumeTokens
 from app.api.stream_pump import PumpPorts
 from app.pipeline.frame_path import FramePath
 from app.pipeline.memory_store import MemoryStore
+from app.pipeline.models import FixedModels
 from app.pipeline.streams import Streams
 from app.pipeline.surroundings import StreamLimits, Surroundings
 from app.policy.batching import BatchLimits
@@ -34,7 +35,7 @@ class Service:
         self.chain = FakeChain()
         path = FramePath(
             self.chain,
-            spec=make_spec(),
+            models=FixedModels(make_spec()),
             limits=BatchLimits(max_batch=8, max_in_flight=1, max_waiting=2),
         )
         store = MemoryStore(history=self.history)
@@ -42,7 +43,7 @@ class Service:
             Surroundings(
                 chain=self.chain,
                 store=store,
-                model=make_spec(),
+                models=FixedModels(make_spec()),
                 tracker=TrackerParameters(),
                 limits=StreamLimits(history=self.history, max_streams=self.max_streams, batch_s=0.5),
             )

@@ -17,6 +17,7 @@ from app.api.sent_frame import MAX_MESSAGE_BYTES
 from app.contract.vision_pb2 import FrameResult, VideoFrame
 from app.contract.vision_pb2_grpc import VideoAnalyticsStub, add_VideoAnalyticsServicer_to_server
 from app.pipeline.frame_path import FramePath
+from app.pipeline.models import FixedModels
 from app.policy.batching import BatchLimits
 from tests.api.fake_host import FakeHost
 from tests.api.live_wire import WITHIN_S, Replica, soon
@@ -30,7 +31,9 @@ UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_le
 async def calling(replica: Replica, *, limits: CallLimits | None = None) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to a server of the replica's own, on a free port."""
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)])
-    path = FramePath(FakeChain(), spec=make_spec(), limits=BatchLimits(max_batch=8, max_in_flight=1, max_waiting=2))
+    path = FramePath(
+        FakeChain(), models=FixedModels(make_spec()), limits=BatchLimits(max_batch=8, max_in_flight=1, max_waiting=2)
+    )
     add_VideoAnalyticsServicer_to_server(VideoAnalytics(path, replica.ports, limits=limits), server)
     health_pb2_grpc.add_HealthServicer_to_server(Health([NAME], draining=replica.draining), server)
     reflection.enable_server_reflection([NAME, reflection.SERVICE_NAME], server)

@@ -15,6 +15,7 @@ from app.api.sending import SenderLimits
 from app.api.stream_pump import PumpLimits, PumpPorts
 from app.pipeline.frame_path import FramePath
 from app.pipeline.memory_store import MemoryStore
+from app.pipeline.models import FixedModels
 from app.pipeline.stream_host import StreamHost
 from app.pipeline.streams import Streams
 from app.pipeline.surroundings import StreamLimits, Surroundings
@@ -34,7 +35,7 @@ def real_streams(chain: FakeChain, *, limits: StreamLimits | None = None) -> Str
         Surroundings(
             chain=chain,
             store=MemoryStore(history=limits.history),
-            model=make_spec(),
+            models=FixedModels(make_spec()),
             tracker=TrackerParameters(),
             limits=limits,
         )
@@ -55,7 +56,9 @@ class Served:
         return f"http://127.0.0.1:{self.port}"
 
     def app(self) -> FastAPI:
-        path = FramePath(self.chain, spec=make_spec(), limits=BatchLimits(max_batch=8, max_in_flight=1, max_waiting=8))
+        path = FramePath(
+            self.chain, models=FixedModels(make_spec()), limits=BatchLimits(max_batch=8, max_in_flight=1, max_waiting=8)
+        )
         ports = PumpPorts(
             host=self.host,
             tokens=ResumeTokens(secret),

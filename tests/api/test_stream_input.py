@@ -14,6 +14,7 @@ from PIL import Image
 from app import assembly
 from app.core.errors import ConflictError
 from app.pipeline.memory_store import MemoryStore
+from app.pipeline.models import FixedModels
 from app.pipeline.stream_host import Offer
 from app.pipeline.stream_spec import StreamSpec
 from app.pipeline.streams import Streams
@@ -38,7 +39,9 @@ def pushed(frames: list[Offer]) -> list[dict[str, Any]]:
 
     async def scenario() -> list[dict[str, Any]]:
         chain = assembly.local_chain(SETTINGS, open_engine(None))
-        streams = Streams(assembly.surroundings(SETTINGS, chain, open_engine(None).spec, store=MemoryStore()))
+        streams = Streams(
+            assembly.surroundings(SETTINGS, chain, FixedModels(open_engine(None).spec), store=MemoryStore())
+        )
         stream_id = (await streams.open(StreamSpec())).stream_id
         ends = [json.loads((await streams.push(stream_id, frame)).body) for frame in frames]
         account = (await streams.show(stream_id)).summary
@@ -89,7 +92,9 @@ def test_numbers_that_repeat_leap_and_go_back_capture_each_frame_once() -> None:
 
     async def run() -> tuple[int, list[str]]:
         chain = assembly.local_chain(SETTINGS, open_engine(None))
-        streams = Streams(assembly.surroundings(SETTINGS, chain, open_engine(None).spec, store=MemoryStore()))
+        streams = Streams(
+            assembly.surroundings(SETTINGS, chain, FixedModels(open_engine(None).spec), store=MemoryStore())
+        )
         stream_id = (await streams.open(StreamSpec())).stream_id
         await scenario(lambda seq: streams.push(stream_id, Offer(data=good, seq=seq)))
         events = (await streams.events(stream_id, position=0, wait_s=0)).events

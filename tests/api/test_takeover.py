@@ -9,6 +9,7 @@ import pytest
 from app.api.stream_pump import PumpLimits
 from app.core.errors import UnavailableError
 from app.pipeline.memory_store import MemoryStore
+from app.pipeline.models import FixedModels
 from app.pipeline.stream_host import Offer
 from app.pipeline.stream_spec import StreamSpec
 from app.pipeline.streams import Streams
@@ -36,7 +37,7 @@ class Owners:
             Surroundings(
                 chain=self.chain,
                 store=self._store,
-                model=make_spec(),
+                models=FixedModels(make_spec()),
                 tracker=TrackerParameters(),
                 limits=StreamLimits(),
             )

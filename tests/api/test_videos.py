@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from app.core.errors import UnavailableError, UndecodableError
+from app.pipeline.models import FixedModels
 from tests.api.test_detections import assert_problem
 
 MP4 = {"content-type": "video/mp4"}
@@ -93,7 +94,7 @@ def test_a_listener_who_leaves_closes_the_video(run: Any) -> None:
         async def chunks() -> Any:
             yield bytes(100)
 
-        path = FramePath(service.chain, spec=make_spec(), limits=BatchLimits())
+        path = FramePath(service.chain, models=FixedModels(make_spec()), limits=BatchLimits())
         results = path.track_video(chunks(), VideoSpec())
         (first, *_) = await anext(results)
         await results.aclose()

@@ -12,8 +12,10 @@ from app.core.frame import Pixels
 from app.core.model import Head
 from app.core.ports import Engine
 from app.vision.heads import candidates
+from engines.hosted import open_hosted_engine
 from engines.model_file import read_model_file
 from engines.onnxruntime_engine import OnnxRuntimeEngine
+from engines.opening import Kind
 from engines.openvino_engine import OpenVinoEngine
 from engines.reference import ReferenceEngine
 from engines.tiny_yolo import tiny_yolo
@@ -43,6 +45,17 @@ def opener(engine: type[OnnxRuntimeEngine | OpenVinoEngine], head: Head, *, batc
     return open_it
 
 
+def hosted(kind: Kind, head: Head, *, batch: int | None = None):
+    """In a process of its own, with lanes that eight canvases do not fit into at once."""
+
+    def open_it(folder: Path) -> Engine:
+        path = folder / "model.onnx"
+        path.write_bytes(tiny_yolo(head, size_px=SIDE_PX, batch=batch).SerializeToString())
+        return open_hosted_engine(path, kind=kind, streams=2, max_batch=3)
+
+    return open_it
+
+
 OPENERS = {"reference": open_reference} | {
     f"{name}-{head}-batch-{batch or 'any'}": opener(engine, head, batch=batch)
     for name, engine in {"onnxruntime": OnnxRuntimeEngine, "openvino": OpenVinoEngine}.items()
@@ -54,11 +67,16 @@ OPENERS = {"reference": open_reference} | {
         (Head.END_TO_END, 8),
     )
 }
+OPENERS |= {
+    "hosted-onnxruntime": hosted("onnxruntime", Head.YOLOV8),
+    "hosted-openvino-batch-8": hosted("openvino", Head.END_TO_END, batch=8),
+}
 
 
-@pytest.fixture(params=OPENERS)
-def engine(request: pytest.FixtureRequest, tmp_path: Path):
-    opened = OPENERS[request.param](tmp_path)
+@pytest.fixture(params=OPENERS, scope="module")
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    """Each engine is opened once: no call may spoil the next one's answer."""
+    opened = OPENERS[request.param](tmp_path_factory.mktemp("model"))
     yield opened
     opened.close()
 

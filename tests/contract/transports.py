@@ -14,6 +14,7 @@ import httpx
 from app.api.contract import NDJSON, SSE
 from app.contract.messages import from_message
 from app.pipeline.memory_store import MemoryStore
+from app.pipeline.models import FixedModels
 from app.pipeline.streams import Streams
 from app.pipeline.surroundings import StreamLimits, Surroundings
 from app.tracking.parameters import TrackerParameters
@@ -76,7 +77,7 @@ async def serving_all(folder: Path) -> AsyncIterator[Service]:
         around = Surroundings(
             chain=WalkersChain(),
             store=MemoryStore(),
-            model=make_spec(),
+            models=FixedModels(make_spec()),
             tracker=TrackerParameters(),
             limits=StreamLimits(depth=_DEPTH),
             delivery=parameters(

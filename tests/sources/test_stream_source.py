@@ -18,6 +18,7 @@ from app.core.video import FrameMode, VideoSpec
 from app.core.wire import WireEvent
 from app.media.pull.parameters import PullParameters
 from app.pipeline.memory_store import MemoryStore
+from app.pipeline.models import FixedModels
 from app.pipeline.stream_spec import StreamSpec
 from app.pipeline.streams import Streams
 from app.pipeline.surroundings import StreamLimits, Surroundings
@@ -51,7 +52,7 @@ def owner(store: MemoryStore, port: int) -> Streams:
         Surroundings(
             chain=Reading(),
             store=store,
-            model=make_spec(size_px=MODEL.input_width_px),
+            models=FixedModels(make_spec(size_px=MODEL.input_width_px)),
             tracker=TrackerParameters(),
             limits=StreamLimits(),
             pull=pull,

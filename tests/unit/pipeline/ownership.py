@@ -16,6 +16,7 @@ from app.core.outcome import Outcome
 from app.core.video import FrameMode, VideoSpec
 from app.core.wire import WireEvent
 from app.pipeline.memory_store import MemoryStore
+from app.pipeline.models import FixedModels
 from app.pipeline.stream_host import Offer, StreamStatus
 from app.pipeline.stream_spec import StreamSpec
 from app.pipeline.streams import Streams
@@ -112,7 +113,11 @@ class World:
     def _new_owner(self) -> Streams:
         return Streams(
             Surroundings(
-                chain=self.chain, store=self.store, model=make_spec(), tracker=TrackerParameters(), limits=LIMITS
+                chain=self.chain,
+                store=self.store,
+                models=FixedModels(make_spec()),
+                tracker=TrackerParameters(),
+                limits=LIMITS,
             )
         )
 

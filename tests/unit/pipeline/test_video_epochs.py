@@ -8,6 +8,7 @@ from app.core.outcome import Outcome
 from app.core.result import FrameResult, Summary
 from app.core.video import VideoSpec
 from app.pipeline.frame_path import FramePath
+from app.pipeline.models import FixedModels
 from app.policy.batching import BatchLimits
 from tests.builders import make_spec
 from tests.fakes import FakeChain
@@ -30,7 +31,7 @@ class Forgetful(FakeChain):
 
 def test_a_tracker_that_is_replaced_costs_an_epoch_and_no_frame() -> None:
     async def scenario() -> list[FrameResult | Summary]:
-        path = FramePath(Forgetful(), spec=make_spec(), limits=BatchLimits(), video_batch=2)
+        path = FramePath(Forgetful(), models=FixedModels(make_spec()), limits=BatchLimits(), video_batch=2)
 
         async def upload() -> AsyncIterator[bytes]:
             yield b"frames!!"

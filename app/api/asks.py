@@ -1,0 +1,26 @@
+"""What a request says about the version that is to answer it."""
+
+from random import random
+from typing import Final
+
+from fastapi import Request
+
+from app.policy.accept import wishes_of
+from app.policy.route_table import Ask
+
+USER: Final = "x-user-id"
+"""Names a user, who stays on one side of a split; it is hashed under the service's key and kept nowhere."""
+REGION: Final = "x-region"
+"""Set by the edge, from the caller's address."""
+
+
+def ask_of(request: Request) -> Ask:
+    """The request as the route table sees it: `Accept`, headers, user and region, and a draw of its own."""
+    headers = request.headers
+    return Ask(
+        headers=headers,
+        user=headers.get(USER),
+        region=headers.get(REGION),
+        wanted=wishes_of(headers.get("accept", "")),
+        draw=random(),  # noqa: S311  a share of the traffic, no secret
+    )
