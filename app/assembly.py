@@ -17,7 +17,7 @@ from app.settings import Settings
 
 def detector(settings: Settings, engine: Engine) -> Detector:
     """The detecting stage over an open engine."""
-    return Detector(engine, thresholds=settings.model.thresholds, max_batch=settings.model.max_batch)
+    return Detector(engine, parameters=settings.model.serving)
 
 
 def local_chain(settings: Settings, engine: Engine) -> LocalChain:

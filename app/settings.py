@@ -11,8 +11,11 @@ from app.media.fetch_guard import FetchParameters
 from app.media.limits import DecodeLimits
 from app.media.pull.parameters import PullParameters
 from app.pipeline.decoder import DecoderParameters
+from app.pipeline.model_records import RegistryParameters
+from app.pipeline.serving import ServingParameters
 from app.pipeline.surroundings import StreamLimits
 from app.policy.batching import BatchLimits
+from app.policy.canary import CanaryParameters
 from app.tracking.parameters import TrackerParameters
 from app.vision.postprocess import Thresholds
 from app.vision.steps import Clahe, Grey, MaxSide, When
@@ -32,6 +35,8 @@ for _more in (
     MqttBroker,
     WebhookParameters,
     RetryPolicy,
+    RegistryParameters,
+    CanaryParameters,
 ):
     with_config(_STRICT)(_more)
 
@@ -40,7 +45,11 @@ StepSettings: TypeAlias = Annotated[Clahe | Grey | MaxSide, Field(discriminator=
 
 
 class ModelSettings(BaseModel):
-    """Which model, and what runs it; `streams` None takes what a start-up probe finds fastest."""
+    """Which model, and what runs it; `streams` None takes what a start-up probe finds fastest.
+
+    `store` is a folder laid out as `<model>/<version>/`, and what is in it must be signed by one of `trusted_keys`
+    where there are any. `policy` cuts batches, so that an answer comes within `slo_s` where that can be.
+    """
 
     model_config = _STRICT
 
@@ -48,7 +57,23 @@ class ModelSettings(BaseModel):
     engine: Literal["auto", "reference", "onnxruntime", "openvino"] = "auto"
     streams: Annotated[int | None, Field(ge=1, le=256)] = None
     max_batch: Annotated[int, Field(ge=1, le=256)] = 8
+    policy: Literal["deadline", "formula-001", "state-machine-001"] = "deadline"
+    slo_s: Annotated[float, Field(gt=0)] = 0.25
     thresholds: Thresholds = Thresholds()
+    store: Path = Path("engines/models")
+    trusted_keys: tuple[Path, ...] = ()
+
+    @property
+    def store_folder(self) -> Path:
+        """Where versions are found that are asked for while the service runs, absolute."""
+        return ROOT / self.store
+
+    @property
+    def serving(self) -> ServingParameters:
+        """How each version is served."""
+        return ServingParameters(
+            policy=self.policy, max_batch=self.max_batch, slo_s=self.slo_s, thresholds=self.thresholds
+        )
 
     @property
     def file(self) -> Path | None:
@@ -80,6 +105,7 @@ class Settings(BaseModel):
 
     layout: Literal["staged", "colocated"] = "staged"
     model: ModelSettings = ModelSettings()
+    registry: RegistryParameters = RegistryParameters()
     service: ServiceSettings = ServiceSettings()
     decoder: DecoderParameters = DecoderParameters()
     steps: tuple[StepSettings, ...] = ()

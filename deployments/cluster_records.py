@@ -17,6 +17,7 @@ from ray.experimental.internal_kv import _internal_kv_put as put
 _STREAMS: Final = "stream/"
 _SECRET: Final = "secret"  # noqa: S105  the name of the record
 _BOOK: Final = "book"
+_KEPT: Final = "kept"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +88,15 @@ class ClusterRecords:
         put(_SECRET, secrets.token_bytes(32), overwrite=False, namespace=self._namespace)
         found: bytes = get(_SECRET, namespace=self._namespace)
         return found
+
+    def keep(self, text: str) -> None:
+        """Have this one text, in place of the one before."""
+        put(_KEPT, text, namespace=self._namespace)
+
+    def kept(self) -> str | None:
+        """The text; None before the first."""
+        found: bytes | None = get(_KEPT, namespace=self._namespace)
+        return None if found is None else found.decode()
 
     def register(self, book: str) -> None:
         """Be the book in charge from now on; the one before finds that it is not."""

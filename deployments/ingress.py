@@ -28,11 +28,13 @@ from app.pipeline.streams import Streams, new_stream_id
 from app.settings import Settings
 from app.vision.example import example_jpeg
 from deployments.chain import ServeChain
+from deployments.detector import opened
 from deployments.draining import drained
 from deployments.keeper import Keeper
+from deployments.models import ClusterModels
 from deployments.stream_store import RayStreamStore
 from deployments.streams import ServeStreams
-from engines.opening import open_engine
+from deployments.version_link import VersionLink
 
 _MEET_S = 10.0
 
@@ -44,13 +46,15 @@ class Ingress:
         self._settings = settings
         self._spec = spec
         store = RayStreamStore(history=settings.streams.history)
+        self._models = ClusterModels(spec, settings.registry)
         self._owner: Streams | None = None
+        self._link: VersionLink | None = None
         if stages:
             self._chain: Chain = ServeChain(**stages)
             self._host: StreamHost = ServeStreams(stages["tracker"], store)
         else:
             self._chain = self._colocated()
-            self._host = self._owner = assembly.streams(settings, self._chain, spec, store=store)
+            self._host = self._owner = assembly.streams(settings, self._chain, self._models, store=store)
         self._keeper = Keeper(self._host, store)
         self._ports = PumpPorts(
             host=self._host,
@@ -58,15 +62,15 @@ class Ingress:
             budget=BodyBudget(settings.service.body_budget_bytes),
             draining=asyncio.Event(),
         )
-        self._path = assembly.frame_path(settings, self._chain, spec)
+        self._path = assembly.frame_path(settings, self._chain, self._models)
         self._grpc = VideoAnalytics(self._path, self._ports)
         self._health = Health([NAME], draining=self._ports.draining)
         self._watching: asyncio.Task[None] | None = None
 
     def _colocated(self) -> Chain:
-        model = self._settings.model
-        engine = open_engine(model.file, kind=model.engine, streams=model.streams, max_batch=model.max_batch)
-        return assembly.local_chain(self._settings, engine)
+        chain = assembly.local_chain(self._settings, opened(self._settings))
+        self._link = VersionLink(chain.detector, self._settings)
+        return chain
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve once the replica is constructed."""
@@ -92,6 +96,7 @@ class Ingress:
     async def check_health(self) -> None:
         """Asked every few seconds from the start on: streams that lost their owner get one, here or elsewhere."""
         self._keeper.begin()
+        self._models.begin()
         if self._owner is not None:
             await self._owner.begin()
         if self._watching is None:
@@ -107,9 +112,12 @@ class Ingress:
         nobody = new_stream_id()
         with suppress(TimeoutError):
             async with asyncio.timeout(_MEET_S):
+                await self._models.meet()
+                if self._link is not None:
+                    await self._link.meet()
                 await asyncio.gather(
                     self._path.detect(golden, ref=FrameRef(stream_id=nobody, seq=0), query=Query()),
-                    self._host.position(nobody),
+                    self._chain.close_video(nobody),
                     self._ports.tokens.make(nobody, seq=0),
                     return_exceptions=True,
                 )

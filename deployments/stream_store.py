@@ -1,32 +1,24 @@
 """The streams' store that every replica of the cluster shares."""
 
-import asyncio
 import contextlib
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, Final, TypeVar
+from typing import Final
 
-import ray
-from ray.actor import ActorHandle
-
-from app.core.errors import MovedError, UnavailableError
+from app.core.errors import MovedError
 from app.core.wire import WireEvent
 from app.pipeline.stream_spec import StreamSpec
 from app.pipeline.stream_spec_json import spec_of, spec_text
 from app.pipeline.stream_store import Claim, StreamState
 from deployments.cluster_records import ClusterRecords
-from deployments.faults import peel
+from deployments.named_actor import NamedActor
 from deployments.stream_book import ClaimRow, StreamBook
 
-T = TypeVar("T")
 _NAMESPACE: Final = "sightline-streams"
 _NAME: Final = "book"
-_CALL_S: Final = 5.0
-_START_S: Final = 30.0
-"""The first call waits for the actor's process to start."""
 _WATCH_S: Final = 1.0
 
 
@@ -38,24 +30,23 @@ class RayStreamStore:
     """
 
     def __init__(self, *, history: int = 1024, namespace: str = _NAMESPACE) -> None:
-        self._history = history
-        self._namespace = namespace
-        self._book: ActorHandle[Any] | None = None
-        self._has_answered = False
+        self._book = NamedActor(
+            BookActor, namespace, history, name=_NAME, namespace=namespace, what="the streams' store"
+        )
         self._ends: dict[str, tuple[int, int]] = {}  # by stream: the term claimed here, the position after its events
 
     async def create(self, stream_id: str, spec: StreamSpec) -> Claim:
         """A new stream with its first claim; ConflictError when there is one of that name."""
         text = spec_text(spec)
-        return self._claimed(stream_id, await self._ask(lambda book: book.create.remote(stream_id, spec=text)))
+        return self._claimed(stream_id, await self._book.ask(lambda book: book.create.remote(stream_id, spec=text)))
 
     async def claim(self, stream_id: str) -> Claim:
         """Take a stream over; NotFoundError when there is none of that name."""
-        row: ClaimRow = await self._ask(lambda book: book.claim.remote(stream_id))
+        row: ClaimRow = await self._book.ask(lambda book: book.claim.remote(stream_id))
         try:
             return self._claimed(stream_id, row)
         except TypeError:  # another version of the code has saved other fields: what it says is lost on us
-            row = await self._ask(lambda book: book.claim.remote(stream_id, is_anew=True))
+            row = await self._book.ask(lambda book: book.claim.remote(stream_id, is_anew=True))
             return self._claimed(stream_id, row)
 
     async def save(self, stream_id: str, *, term: int, state: StreamState, events: Sequence[WireEvent]) -> None:
@@ -66,7 +57,9 @@ class RayStreamStore:
         plain = {field.name: getattr(state, field.name) for field in fields(state)}
         rows = tuple((event.event_id, event.kind, event.seq, event.body) for event in events)
         try:
-            await self._ask(lambda book: book.save.remote(stream_id, term=term, state=plain, events=rows, position=end))
+            await self._book.ask(
+                lambda book: book.save.remote(stream_id, term=term, state=plain, events=rows, position=end)
+            )
         except MovedError:
             self._follow(stream_id, (term, end), None)
             raise
@@ -75,21 +68,21 @@ class RayStreamStore:
     async def respecify(self, stream_id: str, *, term: int, spec: StreamSpec) -> None:
         """Replace the spec; MovedError when the term is no longer the newest."""
         text = spec_text(spec)
-        await self._ask(lambda book: book.respecify.remote(stream_id, term=term, spec=text))
+        await self._book.ask(lambda book: book.respecify.remote(stream_id, term=term, spec=text))
 
     async def remove(self, stream_id: str, *, term: int) -> None:
         """Forget the stream; MovedError when the term is no longer the newest."""
-        await self._ask(lambda book: book.remove.remote(stream_id, term=term))
+        await self._book.ask(lambda book: book.remove.remote(stream_id, term=term))
         self._ends.pop(stream_id, None)
 
     async def streams(self) -> dict[str, StreamSpec]:
         """Every stream by name, in the order of opening."""
-        texts: dict[str, str] = await self._ask(lambda book: book.streams.remote())
+        texts: dict[str, str] = await self._book.ask(lambda book: book.streams.remote())
         return {stream_id: spec_of(text) for stream_id, text in texts.items()}
 
     async def secret(self) -> bytes:
         """32 random bytes, the same for everybody who asks."""
-        return bytes(await self._ask(lambda book: book.secret.remote()))
+        return bytes(await self._book.ask(lambda book: book.secret.remote()))
 
     def _follow(self, stream_id: str, before: tuple[int, int], after: tuple[int, int] | None) -> None:
         """Know what a save has led to, unless the stream was claimed anew in this very process meanwhile."""
@@ -114,36 +107,6 @@ class RayStreamStore:
         )
         self._ends[stream_id] = claim.term, claim.position + len(claim.events)
         return claim
-
-    async def _ask(self, call: Callable[[ActorHandle[Any]], Awaitable[T]]) -> T:
-        """The actor's answer; raises SightlineError only."""
-        try:
-            async with asyncio.timeout(_CALL_S if self._has_answered else _START_S):
-                if self._book is None:
-                    self._book = await asyncio.to_thread(_open_book, self._namespace, self._history)
-                answer = await call(self._book)
-        except Exception as error:  # noqa: BLE001  every kind of failure of a remote call is peeled here
-            is_late = isinstance(error, TimeoutError)
-            peeled = UnavailableError("the streams' store does not answer") if is_late else peel(error)
-            if type(peeled) is UnavailableError:
-                self._book = None  # by its name we find the one that follows it
-            raise peeled from None
-        self._has_answered = True
-        return answer
-
-
-def _open_book(namespace: str, history: int) -> ActorHandle[Any]:
-    """The book of that namespace, started if there is none; blocks."""
-    actor: Any = ray.remote(BookActor).options(
-        name=_NAME,
-        namespace=namespace,
-        lifetime="detached",
-        get_if_exists=True,
-        max_restarts=-1,
-        num_cpus=0,
-    )
-    book: ActorHandle[Any] = actor.remote(namespace, history)
-    return book
 
 
 class BookActor(StreamBook):

@@ -2,18 +2,22 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.core.errors import ModelError
 from app.core.model import Head, ModelSpec
 from app.vision.layouts import identify, labels_in
-from engines.card import Card, read_card
+from engines.card import Card
 from engines.onnx_header import FLOAT32, OnnxHeader, TensorInfo, read_header
+from engines.onnx_tensors import with_tensors_inside
+from engines.plain_files import opened_folder
+from engines.signature import TrustedKey
+from engines.version_files import MAX_FILE_BYTES, VersionFiles, read_version
 
 DEFAULT_SIDE_PX = 640
 """The canvas of a model whose size is free and that names none: what YOLOs are trained at."""
-_MAX_BYTES = 2**31 - 1  # protobuf's own limit for one message
 _MAX_SIDE_PX = 4096
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
@@ -23,6 +27,8 @@ class ModelFile:
     """`data` is what was checked and is what the runtime gets: no file is opened twice.
 
     `row_shape` is the output for one picture. `static_batch` is the only batch that the graph takes, None for any.
+    `precision` is the card's, `signer` the trusted key's name, None where no keys are configured. `beside` holds the
+    other files of the version by name, checked too; weights that were kept in one of them stand in `data` as well.
     """
 
     spec: ModelSpec
@@ -31,17 +37,38 @@ class ModelFile:
     output_name: str
     row_shape: tuple[int | None, ...]
     static_batch: int | None
+    precision: str = "fp32"
+    signer: str | None = None
+    beside: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """The hash of `data`, hexadecimal: what is derived from the model is told apart by it."""
+        return hashlib.sha256(self.data).hexdigest()
 
 
-def read_model_file(path: Path) -> ModelFile:
+def read_model_file(path: Path, *, trusted_keys: Sequence[TrustedKey] = ()) -> ModelFile:
     """Return the model at `path` with what its card says; a ModelError says what is wrong with it.
 
-    Name and version are the card's, or else the folders' in `…/<name>/<version>/model.onnx`.
+    Name and version are the card's, or else the folders' in `…/<name>/<version>/model.onnx`. A `path` that is a link
+    is followed, because an operator wrote it; of the files that a card names none may be one.
     """
-    data = _read(path)
-    card = read_card(path.parent)
-    if card.sha256 is not None and card.sha256.lower() != hashlib.sha256(data).hexdigest():
-        raise ModelError(f"{path.name} is not the file that its card describes: the SHA-256 differs")
+    path = path.resolve()
+    try:
+        with opened_folder(path.parent) as folder:
+            files = read_version(folder, path.name, trusted_keys=trusted_keys)
+    except OSError as error:
+        raise ModelError(f"there is no readable model file {path.name}") from error
+    return model_in(files, path)
+
+
+def model_in(files: VersionFiles, path: Path) -> ModelFile:
+    """Return the model in files that were read from beside `path`; nothing is read again."""
+    card = files.card
+    beside = {name: content for name, content in files.contents.items() if name != path.name}
+    data = with_tensors_inside(files.contents[path.name], beside)
+    if len(data) > MAX_FILE_BYTES:
+        raise ModelError(f"{path.name} and its weights are larger than {MAX_FILE_BYTES} bytes")
     header = read_header(data)
     pixels, output = _image_input(header), header.outputs[0]
     batch, _, height_px, width_px = pixels.shape
@@ -76,17 +103,10 @@ def read_model_file(path: Path) -> ModelFile:
         output_name=output.name,
         row_shape=output.shape[1:],
         static_batch=batch,
+        precision=card.precision or "fp32",
+        signer=files.signer,
+        beside=beside,
     )
-
-
-def _read(path: Path) -> bytes:
-    """Return the file's bytes."""
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ModelError(f"{path.name} is larger than {_MAX_BYTES} bytes")
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"there is no readable model file {path.name}") from error
 
 
 def _image_input(header: OnnxHeader) -> TensorInfo:
@@ -126,7 +146,7 @@ def _numbered(output: TensorInfo, head: Head) -> tuple[str, ...]:
 
 def _identity(path: Path, card: Card) -> tuple[str, str]:
     """Return name and version."""
-    folder = path.resolve().parent
+    folder = path.parent
     if _VERSION.fullmatch(folder.name):
         return card.name or folder.parent.name, card.version or folder.name
     return card.name or path.stem, card.version or "0.0.0"

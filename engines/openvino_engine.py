@@ -66,8 +66,13 @@ class OpenVinoEngine:
 
     def infer(self, pixels: Sequence[NDArray[np.uint8]]) -> RawOutput:
         """Return one row per canvas, written by the runtime straight into the answer."""
-        check_canvases(pixels, self._spec)
         rows = np.empty((len(pixels), *self._row_shape), np.float32)
+        self.infer_into(pixels, rows)
+        return rows
+
+    def infer_into(self, pixels: Sequence[NDArray[np.uint8]], rows: RawOutput) -> None:
+        """Fill `rows`, one per canvas, written there by the runtime itself."""
+        check_canvases(pixels, self._spec)
         try:
             with self._lanes.borrow() as lane:
                 for start, portion in portions(pixels, self._batch):
@@ -75,7 +80,6 @@ class OpenVinoEngine:
         except RuntimeError as error:
             LOG.warning("openvino failed on a batch of %d", len(pixels), exc_info=error)
             raise ModelError("the model failed on this picture") from None
-        return rows
 
     def _infer_portion(self, lane: _Lane, portion: Sequence[NDArray[np.uint8]], rows: RawOutput) -> None:
         """Fill `rows`; a portion smaller than a static batch leaves old pictures in the places behind it."""

@@ -14,7 +14,7 @@ import random
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import tan
 from pathlib import Path
@@ -169,7 +169,7 @@ def through_the_path(video: Path, engine: Engine, *, batch: int) -> list[Tracks]
     settings = Settings()
     path = FileRun(
         preprocessor=Preprocessor(engine.spec, steps=settings.steps),
-        detector=Detector(engine, thresholds=settings.model.thresholds, max_batch=batch),
+        detector=Detector(engine, parameters=replace(settings.model.serving, max_batch=batch)),
         tracker=Tracker(settings.tracker),
         max_frames=batch,
         window=settings.video_batches,

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
-from app.api import detections, live_preview, moments, preview, problems, streams, videos, websocket
+from app.api import detections, live_preview, models, moments, preview, problems, streams, videos, websocket
 from app.api.bodies import BodyLimits
 from app.api.contract import schemas
 from app.api.sources import Sources
@@ -88,6 +88,7 @@ def create_app(
     app.include_router(websocket.router(ports))
     app.include_router(live_preview.router(host))
     app.include_router(moments.router(host))
+    app.include_router(models.router(path.models, budget=budget))
     app.include_router(videos.router(path, max_bytes=limits.max_video_bytes))
     _add_health(app, path, ready_s=limits.ready_s)
 

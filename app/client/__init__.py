@@ -1,6 +1,7 @@
 """The Python client of a Sightline service: `Sightline`, and the same with async, `AsyncSightline`."""
 
 from app.client.blocking import Sightline, Stream
+from app.client.camera import Camera
 from app.client.errors import AnswerError, UnreachableError
 from app.client.session import SessionLimits
 from app.client.sightline import AsyncSightline, StreamInfo
@@ -12,6 +13,7 @@ __all__ = [
     "AsyncSightline",
     "AsyncStream",
     "Backoff",
+    "Camera",
     "SessionLimits",
     "Sightline",
     "Stream",

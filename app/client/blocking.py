@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from app.client.camera import Camera
 from app.client.clip import Clip
 from app.client.picture import Picture, encoded
 from app.client.session import OnState, SessionLimits
@@ -95,6 +96,10 @@ class Stream:
     def send_file(self, file: Path, *, is_realtime: bool = False) -> Clip:
         """Send every frame of a video file. See `AsyncStream.send_file`."""
         return self._loop.wait(self._stream.send_file(file, is_realtime=is_realtime))
+
+    def send_camera(self, camera: Camera | int | str) -> Camera:
+        """Send what a camera on this machine sees, until it is closed or breaks off. See `AsyncStream.send_camera`."""
+        return self._loop.wait(self._stream.send_camera(camera))
 
     def events(self) -> Iterator[Event]:
         """Each event once and in order, to the end of the stream."""

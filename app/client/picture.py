@@ -1,14 +1,15 @@
 """What may be given as a picture, as the bytes that are sent."""
 
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import InvalidParameterError
 
-Picture: TypeAlias = bytes | bytearray | memoryview | Path | NDArray[np.uint8]
+Pixels: TypeAlias = NDArray[np.uint8]
+Picture: TypeAlias = bytes | bytearray | memoryview | Path | Pixels
 """An encoded picture, a file of one, or pixels: `(h, w, 3)` uint8, R first."""
 QUALITY: Final = 90
 """Of the JPEG that pixels are sent as."""
@@ -20,14 +21,15 @@ def encoded(picture: Picture) -> bytes:
     if isinstance(picture, Path):
         return picture.read_bytes()
     if isinstance(picture, np.ndarray):
-        return _jpeg(picture)
+        return jpeg(picture)
     return bytes(picture)
 
 
-def _jpeg(rgb: NDArray[np.uint8]) -> bytes:
+def jpeg(pixels: Pixels, *, order: Literal["RGB", "BGR"] = "RGB") -> bytes:
+    """Pixels `(h, w, 3)` as a JPEG; InvalidParameterError for other shapes."""
     import simplejpeg
 
-    if rgb.ndim != _AXES or rgb.shape[2] != _CHANNELS or rgb.dtype != np.uint8:
-        raise InvalidParameterError(f"pixels are (h, w, 3) uint8, not {rgb.shape} {rgb.dtype}")
-    pixels = np.ascontiguousarray(rgb)
-    return bytes(simplejpeg.encode_jpeg(pixels, quality=QUALITY, colorspace="RGB", colorsubsampling="420"))
+    if pixels.ndim != _AXES or pixels.shape[2] != _CHANNELS or pixels.dtype != np.uint8:
+        raise InvalidParameterError(f"pixels are (h, w, 3) uint8, not {pixels.shape} {pixels.dtype}")
+    dense = np.ascontiguousarray(pixels)
+    return bytes(simplejpeg.encode_jpeg(dense, quality=QUALITY, colorspace=order, colorsubsampling="420"))

@@ -100,7 +100,8 @@ class AsyncSightline:
     async def open(self, *, on_state: OnState | None = None, **spec: Any) -> AsyncStream:
         """Open a stream: `label`, `source`, `mode`, `lines`, `zones`, … as the JSON of `POST /v1/streams`.
 
-        Without a `source` its frames are sent; with a camera's URL the service pulls them. `on_state` is told where the
+        Without a `source` its frames are sent, also a file's (`send_file`) or a local camera's (`send_camera`); with a
+        camera's URL the service pulls them. `on_state` is told where the
         session stands.
         """
         info = await self.create(**spec)

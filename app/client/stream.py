@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from app.client.calls import HttpCalls
+from app.client.camera import Camera
 from app.client.clip import Clip
 from app.client.connection import message_of
 from app.client.outbox import OutgoingFrame
@@ -129,6 +130,23 @@ class AsyncStream:
                 await self.send(shot.jpeg, captured_at=begun_s + shot.pts_s)
         return clip
 
+    async def send_camera(self, camera: Camera | int | str) -> Camera:
+        """Send what a camera on this machine sees, until it is closed or breaks off, which its `error` then says.
+
+        By its number or its path it is opened here, and closed at the end, also by a cancellation. Every frame is the
+        newest: while one waits for room, the camera's others are passed over. NotFoundError, ConflictError as
+        `Camera.open`.
+        """
+        taken = camera if isinstance(camera, Camera) else Camera(camera)
+        try:
+            if taken is not camera:
+                await _in_thread(taken.open)
+            while (shot := await _in_thread(taken.shot, stop=taken.stop)) is not None:
+                await self.send(shot.jpeg, captured_at=shot.captured_at)
+        finally:
+            await _in_thread(taken.close)
+        return taken
+
     async def read(self) -> list[Event]:
         """The events that have come, at least one; empty at the end of the stream. Raises what ended the session.
 
@@ -166,11 +184,16 @@ class AsyncStream:
         return read(Summary, await self._calls.json("DELETE", f"/v1/streams/{self.stream_id}", is_repeatable=False))
 
 
-async def _in_thread(call: Callable[[], T]) -> T:
-    """The call's value. A cancellation waits for it: what it works on must not be closed under its hands."""
+async def _in_thread(call: Callable[[], T], *, stop: Callable[[], None] | None = None) -> T:
+    """The call's value. A cancellation waits for it: what it works on must not be closed under its hands.
+
+    `stop` makes the call return sooner.
+    """
     work = asyncio.ensure_future(asyncio.to_thread(call))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
+        if stop is not None:
+            stop()
         await asyncio.wait({work})
         raise

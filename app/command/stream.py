@@ -3,15 +3,17 @@
 import argparse
 import asyncio
 import json
+import signal
 import sys
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from tqdm import tqdm
 
-from app.client import AsyncSightline, AsyncStream
+from app.client import AsyncSightline, AsyncStream, Camera
 from app.client.clip import Clip
 from app.client.sightline import StreamInfo
 from app.command.event_words import account, words
@@ -20,6 +22,8 @@ from app.core.errors import InvalidRequestError
 from app.core.result import FrameResult, Summary
 from app.policy.session import SessionState
 
+T = TypeVar("T")
+
 
 async def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 when all went well."""
@@ -27,6 +31,8 @@ async def run(arguments: argparse.Namespace) -> int:
         match arguments.action:
             case "add" if arguments.push is not None:
                 return await _push(client, arguments)
+            case "add" if arguments.camera is not None:
+                return await _film(client, arguments)
             case "add":
                 info = await client.create(source=arguments.source, **_spec(arguments))
                 print(info.stream_id)
@@ -47,18 +53,14 @@ async def _push(client: AsyncSightline, arguments: argparse.Namespace) -> int:
     file: Path = arguments.push
     with Clip(file) as clip:
         count = clip.open()  # before a stream is opened for something that is no video
-    with ExitStack() as stack:
-        lines = stack.enter_context(_open_lines(arguments.jsonl)) if arguments.jsonl else None
-        bar = stack.enter_context(tqdm(total=count, unit="frame", desc=file.name, file=sys.stderr))
-
-        def tell(state: SessionState) -> None:
-            bar.set_postfix_str("" if state is SessionState.STREAMING else state)
-
-        async with await client.open(on_state=tell, **_spec(arguments)) as stream:
-            (sent, summary), _ = await asyncio.gather(
-                _send(stream, file, is_realtime=arguments.realtime), _record(stream, bar, lines)
-            )
-    _say(account(summary))
+    sent, summary = await _sending(
+        client,
+        arguments,
+        lambda stream: stream.send_file(file, is_realtime=arguments.realtime),
+        spec=_spec(arguments),
+        name=file.name,
+        count=count,
+    )
     if sent.damaged:
         _say(f"sightline: {sent.damaged} frames of the file are damaged and were not sent")
     if sent.error is not None:
@@ -66,9 +68,69 @@ async def _push(client: AsyncSightline, arguments: argparse.Namespace) -> int:
     return 1 if sent.damaged or sent.error or summary.errors else 0
 
 
-async def _send(stream: AsyncStream, file: Path, *, is_realtime: bool) -> tuple[Clip, Summary]:
-    clip = await stream.send_file(file, is_realtime=is_realtime)
-    return clip, await stream.finish()
+async def _film(client: AsyncSightline, arguments: argparse.Namespace) -> int:
+    """Exit code 0 when Ctrl-C ended it and every frame was answered or dropped."""
+    camera = Camera(arguments.camera)
+    await asyncio.to_thread(camera.open)  # before a stream is opened for a camera that is not there
+    with camera, _at_interrupt(camera.stop):
+        sent, summary = await _sending(
+            client,
+            arguments,
+            lambda stream: stream.send_camera(camera),
+            spec={"mode": "latest_frame", **_spec(arguments)},
+            name=f"camera {arguments.camera}",
+            count=None,
+        )
+    if sent.error is not None:
+        _say(f"sightline: {sent.error.detail}")
+    return 1 if sent.error or summary.errors else 0
+
+
+async def _sending(
+    client: AsyncSightline,
+    arguments: argparse.Namespace,
+    send: Callable[[AsyncStream], Awaitable[T]],
+    *,
+    spec: dict[str, Any],
+    name: str,
+    count: int | None,
+) -> tuple[T, Summary]:
+    """Open a stream, send into it and close it, with a bar on stderr; what was sent, and the account."""
+    with ExitStack() as stack:
+        lines = stack.enter_context(_open_lines(arguments.jsonl)) if arguments.jsonl else None
+        bar = stack.enter_context(tqdm(total=count, unit="frame", desc=name, file=sys.stderr))
+
+        def tell(state: SessionState) -> None:
+            bar.set_postfix_str("" if state is SessionState.STREAMING else state)
+
+        async def send_all(stream: AsyncStream) -> tuple[T, Summary]:
+            sent = await send(stream)
+            return sent, await stream.finish()
+
+        async with await client.open(on_state=tell, **spec) as stream:
+            (sent, summary), _ = await asyncio.gather(send_all(stream), _record(stream, bar, lines))
+    _say(account(summary))
+    return sent, summary
+
+
+@contextmanager
+def _at_interrupt(stop: Callable[[], None]) -> Iterator[None]:
+    """The first Ctrl-C calls `stop` and breaks nothing off, where the system has such a thing."""
+    loop = asyncio.get_running_loop()
+
+    def stop_once() -> None:
+        loop.remove_signal_handler(signal.SIGINT)
+        stop()
+
+    try:
+        loop.add_signal_handler(signal.SIGINT, stop_once)
+    except (NotImplementedError, RuntimeError):  # Windows; a thread that is not the main one
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
 
 
 async def _record(stream: AsyncStream, bar: "tqdm[Any]", lines: BinaryIO | None) -> None:

@@ -18,11 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = add.add_mutually_exclusive_group(required=True)
     what.add_argument("source", nargs="?", metavar="URL", help="a camera for the service to pull, or: push")
     what.add_argument("--push", type=Path, metavar="FILE", help="send this video file, and close the stream")
+    what.add_argument("--camera", type=_device, metavar="DEVICE", help="send a camera of this machine: 0, /dev/video0")
     add.add_argument("--label", help="your own word for the stream")
     add.add_argument("--mode", choices=MODES, help="which frames are looked at")
     add.add_argument("--spec", type=Path, metavar="JSON", help="lines, zones, sinks, … as for POST /v1/streams")
     add.add_argument("--realtime", action="store_true", help="with --push: as fast as the file plays")
-    add.add_argument("--jsonl", type=Path, metavar="OUT", help="with --push: one event a line; - is stdout")
+    add.add_argument("--jsonl", type=Path, metavar="OUT", help="with --push or --camera: one event a line; - is stdout")
 
     every = actions.add_parser("list", parents=[common], help="the open streams")
     every.add_argument("--json", action="store_true", help="one stream a line as JSON")
@@ -38,9 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def wrong_usage(arguments: argparse.Namespace) -> str | None:
     """What is wrong with arguments that are right one by one."""
-    if arguments.action == "add" and arguments.push is None and (arguments.realtime or arguments.jsonl):
-        return "--realtime and --jsonl go with --push"
+    if arguments.action != "add" or arguments.push is not None:
+        return None
+    if arguments.realtime:
+        return "--realtime goes with --push"
+    if arguments.jsonl and arguments.camera is None:
+        return "--jsonl goes with --push or --camera"
     return None
+
+
+def _device(text: str) -> int | str:
+    """The number of a camera, or its path."""
+    return int(text) if text.isdecimal() else text
 
 
 def _seq(text: str) -> int:

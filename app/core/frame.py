@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.query import Query
-from app.core.routing import Route, Urgency
+from app.core.routing import ORDINARY, Route, Urgency
 
 Pixels: TypeAlias = NDArray[np.uint8]
 """`(h, w, 3)` uint8, R first, sRGB."""
@@ -68,7 +68,7 @@ class EncodedFrame:
     ref: FrameRef
     query: Query = field(default_factory=Query)
     route: Route | None = None
-    urgency: Urgency = Urgency()
+    urgency: Urgency = ORDINARY
     raw_size_px: tuple[int, int] | None = None
 
 
@@ -85,7 +85,7 @@ class Frame:
     ref: FrameRef
     query: Query = field(default_factory=Query)
     route: Route | None = None
-    urgency: Urgency = Urgency()
+    urgency: Urgency = ORDINARY
     timings: Timings = field(default_factory=Timings)
 
     def __post_init__(self) -> None:
@@ -123,7 +123,7 @@ class ModelInput:
     ref: FrameRef
     query: Query = field(default_factory=Query)
     route: Route | None = None
-    urgency: Urgency = Urgency()
+    urgency: Urgency = ORDINARY
     timings: Timings = field(default_factory=Timings)
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """The seam below the stages: what an engine must offer, whoever implements it."""
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,3 +28,12 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give the memory back; no call may follow."""
+
+
+@runtime_checkable
+class Breakable(Protocol):
+    """An engine that can come to an end which only another process can mend."""
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it has: this process must end."""

@@ -1,6 +1,7 @@
 """Where a frame is to go, and by when."""
 
 from dataclasses import dataclass
+from typing import Final
 
 MAX_PRIORITY = 10
 DEFAULT_PRIORITY = 5
@@ -15,6 +16,9 @@ class Urgency:
 
     priority: int = DEFAULT_PRIORITY
     due_at: float | None = None
+
+
+ORDINARY: Final = Urgency()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

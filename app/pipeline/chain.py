@@ -66,18 +66,18 @@ class LocalChain:
     def __init__(self, *, decoder: Decoder, preprocessor: Preprocessor, detector: Detector, tracker: Tracker) -> None:
         self._decoder = decoder
         self._preprocessor = preprocessor
-        self._detector = detector
+        self.detector = detector
         self._tracker = tracker
 
     async def detect(self, frames: list[EncodedFrame]) -> list[Outcome[Detections]]:
         """Decode, fit and detect stills: one outcome per image, in order."""
-        if self._detector.streams > 1:
-            return await self._detector.detect_prepared(frames, prepare=self._input_of_still)
-        return await self._detector.detect(await self._preprocessor.fit(await self._decoder.decode(frames)))
+        if self.detector.streams > 1:
+            return await self.detector.detect_prepared(frames, prepare=self._input_of_still)
+        return await self.detector.detect(await self._preprocessor.fit(await self._decoder.decode(frames)))
 
     async def detect_decoded(self, frames: list[Frame]) -> list[Outcome[Detections]]:
         """Fit and detect pictures that are decoded already: one outcome per picture, in order."""
-        return await detect_frames(frames, preprocessor=self._preprocessor, detector=self._detector)
+        return await detect_frames(frames, preprocessor=self._preprocessor, detector=self.detector)
 
     def _input_of_still(self, frame: EncodedFrame) -> Outcome[ModelInput]:
         return self._preprocessor.fit_one(self._decoder.decode_one(frame))
@@ -93,7 +93,7 @@ class LocalChain:
     async def detect_video(self, video_id: str, *, batch: int, max_frames: int) -> list[Outcome[Detections]]:
         """Detections of batch number `batch`; empty once the video has ended."""
         frames = await self._decoder.read_video(video_id, batch=batch, max_frames=max_frames)
-        return await detect_frames(frames, preprocessor=self._preprocessor, detector=self._detector)
+        return await detect_frames(frames, preprocessor=self._preprocessor, detector=self.detector)
 
     async def video_refs(self, video_id: str, batch: int) -> list[FrameRef]:
         """Which frames a batch held."""

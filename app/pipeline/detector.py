@@ -1,99 +1,149 @@
-"""The stage that finds objects: an engine's streams, each fed by a thread of its own."""
+"""The stage that finds objects: versions of models side by side, each behind a queue of its own."""
 
 import asyncio
-import logging
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Sequence
+from contextvars import Context
 from dataclasses import replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from app.core.errors import InternalError, SightlineError
-from app.core.frame import Detections, ModelInput
+from app.core.errors import UnavailableError
+from app.core.frame import Detections, EncodedFrame, Frame, ModelInput
 from app.core.outcome import Dropped, End, Failed, Outcome
-from app.core.ports import Engine
-from app.vision.postprocess import Thresholds, detections
+from app.core.ports import Breakable, Engine
+from app.core.routing import Route, Urgency
+from app.pipeline.guarded_engine import GuardedEngine
+from app.pipeline.serving import Prepare, Serving, ServingParameters
+from app.pipeline.version_traffic import VersionTraffic
 
-LOG = logging.getLogger("sightline")
-A = TypeVar("A")
+F = TypeVar("F", EncodedFrame, Frame, ModelInput)
+VersionKey = tuple[str, str]
+_SHADOWED: Final = 2
+"""Frames in a shadow, for each of its streams, from which on it sees no more."""
+_LAST: Final = Urgency(priority=0)
 
 
 class Detector:
-    """Splits a batch over the engine's streams and reads the network's output back into source pixels.
+    """Holds versions of models and sends each frame to the one that its route names.
 
-    With several streams (a CPU) each frame goes alone to the next free stream, so that no core waits for the slowest
-    part of a batch; with one stream (a GPU) the whole batch goes at once.
+    A frame without a route goes to the version that was added first, and so does one whose version is gone by now, if
+    it fits the canvas: its answer says which version that was.
     """
 
-    def __init__(self, engine: Engine, *, thresholds: Thresholds, max_batch: int = 8) -> None:
-        self._engine = engine
-        self._thresholds = thresholds
-        self._max_batch = 1 if engine.streams > 1 else max_batch
-        self._threads = ThreadPoolExecutor(engine.streams, thread_name_prefix="infer")
+    def __init__(self, engine: Engine | GuardedEngine, *, parameters: ServingParameters) -> None:
+        self.traffic = VersionTraffic(slow_s=parameters.slow_s)
+        self._parameters = parameters
+        self._shadowing: set[asyncio.Task[None]] = set()
+        self._versions: dict[VersionKey, Serving] = {}
+        self.first = self.add(engine)
+
+    @property
+    def versions(self) -> dict[VersionKey, Serving]:
+        """Those that are held now."""
+        return dict(self._versions)
 
     @property
     def streams(self) -> int:
-        """How many chunks are worked on at a time."""
-        return self._engine.streams
+        """How many batches the first version works on at a time."""
+        return self.first.streams
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the engine of some version is beyond repair in this process."""
+        engines = (serving.engine for serving in self._versions.values())
+        return any(isinstance(engine, Breakable) and engine.is_broken for engine in engines)
+
+    def add(self, engine: Engine | GuardedEngine) -> Serving:
+        """Hold one version more."""
+        spec = engine.spec
+        serving = self._versions[spec.name, spec.version] = Serving(engine, parameters=self._parameters)
+        return serving
+
+    async def remove(self, model: str, version: str) -> None:
+        """Hold it no longer; comes back when its memory is free."""
+        serving = self._versions.pop((model, version), None)
+        if serving is None:
+            return
+        if serving is self.first and self._versions:
+            self.first = next(iter(self._versions.values()))
+        await asyncio.to_thread(serving.close)
 
     async def detect(self, inputs: Sequence[Outcome[ModelInput]]) -> list[Outcome[Detections]]:
         """One outcome per item, in order; drops and failures pass through."""
-        return await self.detect_prepared(inputs, prepare=lambda item: item)
+        return await self.detect_prepared(inputs, prepare=_as_it_is)
 
-    async def detect_prepared(
-        self, items: Sequence[Outcome[A]], *, prepare: Callable[[A], Outcome[ModelInput]]
-    ) -> list[Outcome[Detections]]:
-        """Detect on what `prepare` makes of each item, on the thread that then feeds the stream."""
-        loop = asyncio.get_running_loop()
-        present = [item for item in items if not isinstance(item, Dropped | Failed | End)]
-        chunks = [present[i : i + self._max_batch] for i in range(0, len(present), self._max_batch)]
-        queued_s = time.perf_counter()
-
-        def work(chunk: list[A]) -> list[Outcome[Detections]]:
-            start_s = time.perf_counter()
-            return self._detect_chunk([prepare(item) for item in chunk], queue_s=start_s - queued_s)
-
-        done = await asyncio.gather(*(loop.run_in_executor(self._threads, work, chunk) for chunk in chunks))
-        found = iter([outcome for chunk in done for outcome in chunk])
-        return [item if isinstance(item, Dropped | Failed | End) else next(found) for item in items]
-
-    def _detect_chunk(self, chunk: list[Outcome[ModelInput]], *, queue_s: float) -> list[Outcome[Detections]]:
-        inputs = [item for item in chunk if isinstance(item, ModelInput)]
-        if not inputs:
-            return [item for item in chunk if not isinstance(item, ModelInput)]
-        start_s = time.perf_counter()
-        try:
-            raw = self._engine.infer([canvas for item in inputs for canvas in item.canvases])
-        except SightlineError as error:
-            return _each_failed(chunk, error)
-        except Exception:
-            LOG.exception("the engine failed on a batch of %d", len(inputs))
-            return _each_failed(chunk, InternalError())
-        inferred_s = time.perf_counter()
-        outcomes: list[Outcome[Detections]] = []
-        row = 0
-        for item in chunk:
-            if not isinstance(item, ModelInput):
-                outcomes.append(item)
-                continue
-            found = detections(
-                raw[row : row + len(item.canvases)], item, self._engine.spec, thresholds=self._thresholds
-            )
-            row += len(item.canvases)
-            timings = replace(
-                item.timings,
-                queue_s=queue_s,
-                inference_s=inferred_s - start_s,
-                postprocess_s=time.perf_counter() - inferred_s,
-            )
-            outcomes.append(replace(found, timings=timings))
+    async def detect_prepared(self, items: Sequence[Outcome[F]], *, prepare: Prepare[F]) -> list[Outcome[Detections]]:
+        """Detect on what `prepare` makes of each item, on the thread that then feeds the engine."""
+        outcomes: list[Outcome[Detections]] = [End()] * len(items)
+        by_route: dict[Route | None, list[tuple[int, F]]] = defaultdict(list)
+        for index, item in enumerate(items):
+            if isinstance(item, Dropped | Failed | End):
+                outcomes[index] = item
+            else:
+                by_route[item.route].append((index, item))
+        found = await asyncio.gather(
+            *(self._along(route, [item for _, item in placed], prepare) for route, placed in by_route.items())
+        )
+        for placed, answers in zip(by_route.values(), found, strict=True):
+            for (index, _), outcome in zip(placed, answers, strict=True):
+                outcomes[index] = outcome
         return outcomes
 
+    async def _along(self, route: Route | None, frames: list[F], prepare: Prepare[F]) -> list[Outcome[Detections]]:
+        serving, taken = self._taken(route)
+        if serving is None:
+            gone = UnavailableError("this version of the model is not here any more")
+            return [Failed(ref=frame.ref, error=gone) for frame in frames]
+        found = await serving.detect(frames, prepare=prepare)
+        outcomes = [replace(one, route=taken) if isinstance(one, Detections) else one for one in found]
+        if taken is not None:
+            self.traffic.note(taken, outcomes)
+            self._show_to_shadow(taken, frames, outcomes, prepare)
+        return outcomes
+
+    def _show_to_shadow(
+        self, route: Route, frames: list[F], outcomes: list[Outcome[Detections]], prepare: Prepare[F]
+    ) -> None:
+        """Let the shadow see the frames that were answered, as far as it keeps up; nobody waits for it."""
+        shadow = self._versions.get((route.model, route.shadow or ""))
+        if shadow is None or shadow.in_flight >= _SHADOWED * shadow.streams:
+            return
+        spec = shadow.spec
+        if (spec.input_width_px, spec.input_height_px) != (route.width_px, route.height_px):
+            return  # it would need canvases of its own
+        answered = [(frame, one) for frame, one in zip(frames, outcomes, strict=True) if isinstance(one, Detections)]
+        task = asyncio.create_task(self._shadowed(shadow, route, answered, prepare), context=Context())
+        self._shadowing.add(task)
+        task.add_done_callback(self._shadowing.discard)
+
+    async def _shadowed(
+        self, shadow: Serving, route: Route, answered: list[tuple[F, Detections]], prepare: Prepare[F]
+    ) -> None:
+        frames = [replace(frame, urgency=_LAST) for frame, _ in answered]
+        for (_, truth), answer in zip(answered, await shadow.detect(frames, prepare=prepare), strict=True):
+            self.traffic.compare(route, shadow.spec.version, truth=truth, answer=answer)
+
+    def _taken(self, route: Route | None) -> tuple[Serving | None, Route | None]:
+        """Where frames of that route go in truth."""
+        if route is None:
+            return self.first, None
+        serving = self._versions.get((route.model, route.version))
+        if serving is not None:
+            return serving, route
+        spec = self.first.spec
+        is_fit = (spec.name, spec.input_width_px, spec.input_height_px) == (
+            route.model,
+            route.width_px,
+            route.height_px,
+        )
+        return (self.first, replace(route, version=spec.version)) if is_fit else (None, route)
+
     def close(self) -> None:
-        """Finish what runs and give the engine's memory back."""
-        self._threads.shutdown()
-        self._engine.close()
+        """Finish what runs and give all memory back."""
+        for serving in self._versions.values():
+            serving.close()
+        self._versions.clear()
 
 
-def _each_failed(chunk: list[Outcome[ModelInput]], error: SightlineError) -> list[Outcome[Detections]]:
-    return [Failed(ref=item.ref, error=error) if isinstance(item, ModelInput) else item for item in chunk]
+def _as_it_is(item: ModelInput) -> ModelInput:
+    return item

@@ -45,7 +45,7 @@ class FramePath:
         video_batches: int = 3,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._models = models
+        self.models = models
         self._chain = chain
         self._video_batch = video_batch
         self._video_batches = video_batches
@@ -56,7 +56,7 @@ class FramePath:
     @property
     def spec(self) -> ModelSpec:
         """What answers who asks for nothing in particular."""
-        return self._models.default
+        return self.models.default
 
     async def detect(
         self,
@@ -74,14 +74,14 @@ class FramePath:
         """
         start_s = self._clock()
         urgency = Urgency(due_at=None if deadline_s is None else time.time() + deadline_s - start_s)
-        route = self._models.route(ask or _anybody())
+        route = self.models.route(ask or _anybody())
         frame = EncodedFrame(data=data, ref=ref, query=query, route=route, urgency=urgency, raw_size_px=raw_size_px)
         outcome = await self._stills.submit(frame, deadline_s=deadline_s)
         if isinstance(outcome, Failed):
             raise outcome.error
         if not isinstance(outcome, Detections):
             raise InternalError
-        return result_of(outcome, spec=spec_on(outcome.route, self._models), total_s=self._clock() - start_s)
+        return result_of(outcome, spec=spec_on(outcome.route, self.models), total_s=self._clock() - start_s)
 
     async def track_video(
         self, chunks: AsyncIterator[bytes], spec: VideoSpec, *, ask: Ask | None = None
@@ -93,9 +93,9 @@ class FramePath:
         the video is closed.
         """
         video_id = new_stream_id()
-        route = self._models.route(ask or _anybody())
+        route = self.models.route(ask or _anybody())
         run = _VideoRun(
-            self._chain, video_id, models=self._models, max_frames=self._video_batch, window=self._video_batches
+            self._chain, video_id, models=self.models, max_frames=self._video_batch, window=self._video_batches
         )
         upload: asyncio.Task[None] | None = None
         try:

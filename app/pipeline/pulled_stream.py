@@ -19,6 +19,7 @@ from app.media.pull.parameters import PullParameters
 from app.media.pull.process import DecoderProcess, Died, News, Picture
 from app.media.pull.source_url import SourceUrl
 from app.pipeline.pulled_time import PulledTime
+from app.policy.connect_pace import ConnectPace
 from app.policy.reconnect import CAP_S, ReconnectPolicy
 from app.policy.session import (
     Close,
@@ -93,7 +94,8 @@ Pulled: TypeAlias = PulledFrame | StateChanged | FramesLost
 class PulledStream:
     """One pulled stream. `sink` gets what happens, in order, on the event loop; it must not block.
 
-    A file is read once: its end, and any failure, ends the stream. `clock` is monotonic.
+    A file is read once: its end, and any failure, ends the stream. Streams that share a `pace` do not all connect at
+    once; files do not wait for it. `clock` is monotonic.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class PulledStream:
         parameters: PullParameters,
         sink: Callable[[Pulled], None],
         limits: DecodeLimits = DEFAULT_LIMITS,
+        pace: ConnectPace | None = None,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -114,6 +117,7 @@ class PulledStream:
         self._parameters = parameters
         self._job = job_of(source, model=model, video=video, parameters=parameters, limits=limits)
         self._sink = sink
+        self._pace = ConnectPace() if pace is None else pace
         self._clock = clock
         self._jitter = jitter
         self._session = Session()
@@ -163,11 +167,13 @@ class PulledStream:
                     self._close()
                 case Connect(after_s=after_s):
                     after_s = max(after_s, CAP_S) if reason in _LASTING else after_s
-                    self._retry = asyncio.get_running_loop().call_later(after_s, self._connect)
+                    self._retry = asyncio.get_running_loop().call_later(after_s, self._take_turn)
                 case ResetSequence():
                     resets_sequence = True
         if self.state is SessionState.IDLE:
             self._discard()
+        if before.state is not self.state:
+            self._tell_pace(before.state)
         if effects:
             told = StateChanged(
                 state=self.state, reason=reason, attempt=self._session.attempt, resets_sequence=resets_sequence
@@ -188,6 +194,21 @@ class PulledStream:
         if process is not None:
             process.kill()
             self._dying = {dying for dying in self._dying if not dying.is_gone} | {process}
+
+    def _tell_pace(self, before: SessionState) -> None:
+        """Be one of those who share it while the session runs."""
+        if before is SessionState.IDLE:
+            self._pace.join()
+        elif self.state is SessionState.IDLE:
+            self._pace.leave()
+
+    def _take_turn(self) -> None:
+        """Connect when it is this stream's turn."""
+        after_s = 0.0 if self.source.is_file else self._pace.turn_s(now_s=self._clock())
+        if after_s > 0:
+            self._retry = asyncio.get_running_loop().call_later(after_s, self._connect)
+        else:
+            self._connect()
 
     def _connect(self) -> None:
         """Try a connection, in a fresh process where the old one is worn or gone."""

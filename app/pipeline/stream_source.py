@@ -37,6 +37,7 @@ class StreamSource:
             parameters=around.pull,
             sink=self._hear,
             limits=around.decoding,
+            pace=around.pace,
         )
         self._pulled.start()
 

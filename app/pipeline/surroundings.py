@@ -16,6 +16,7 @@ from app.pipeline.priority_gate import PriorityGate
 from app.pipeline.stream_spec import StreamSpec
 from app.pipeline.stream_store import StreamStore
 from app.pipeline.webhook_guard import WebhookGuard
+from app.policy.connect_pace import ConnectPace
 from app.policy.route_table import Ask
 from app.tracking.parameters import TrackerParameters
 
@@ -67,6 +68,7 @@ class Surroundings:
     pull: PullParameters = field(default_factory=PullParameters)
     decoding: DecodeLimits = DEFAULT_LIMITS
     delivery: DeliveryParameters = field(default_factory=DeliveryParameters)
+    pace: ConnectPace = field(default_factory=ConnectPace, init=False)
     gate: PriorityGate = field(init=False)
     deliveries: Deliveries = field(init=False)
 

@@ -73,7 +73,7 @@ class RouteTable:
     def __post_init__(self) -> None:
         names = [version for version, _ in self.weights]
         shares = [share for _, share in self.weights]
-        if len(set(names)) != len(names) or sum(shares) != WHOLE or min(shares) < 0:
+        if len(set(names)) != len(names) or sum(shares) != WHOLE or any(share < 0 for share in shares):
             raise ValueError("the weights of a route table are hundredths that sum to 100, one a version")
 
     @property
@@ -92,6 +92,10 @@ class RouteTable:
     def weight_of(self, version: str) -> float:
         """The share of the traffic that no rule takes, in [0, 1]."""
         return dict(self.weights).get(version, 0) / WHOLE
+
+    def shadow_for(self, version: str) -> str | None:
+        """What sees the frames that `version` answers too: the shadow is held against the primary, and nobody else."""
+        return self.shadow if version == self.primary else None
 
     def without(self, version: str, *, epoch: int) -> "RouteTable":
         """The same without that version: its weight goes to the primary, its rules go. ValueError for the primary."""
@@ -157,6 +161,6 @@ def _by_weight(table: RouteTable, draw: float) -> str:
     passed = 0
     for version, share in table.weights:
         passed += share
-        if draw * WHOLE < passed:
+        if draw < passed / WHOLE:
             return version
     return table.primary  # a draw of 1 or more, which is none

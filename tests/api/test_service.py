@@ -65,7 +65,8 @@ def test_the_openapi_document_names_the_routes_of_the_contract(run: Any) -> None
     routes |= {"/healthz", "/readyz", "/schemas/{name}.json"}
     of_one = ("", "/frames", "/events", "/preview")
     streams = {"/v1/streams", *(f"/v1/streams/{{stream_id}}{rest}" for rest in of_one)}
-    assert routes | streams == set(paths)
+    models = {f"/v1/models{rest}" for rest in ("", "/{model}", "/{model}/versions/{version}", "/{model}/routes")}
+    assert routes | streams | models == set(paths)
 
 
 BODIES = [

@@ -10,9 +10,9 @@ from app.core.outcome import Dropped, DropReason, End, Failed, Outcome
 from app.pipeline.chain import detect_frames
 from app.pipeline.detector import Detector
 from app.pipeline.preprocessor import Preprocessor
+from app.pipeline.serving import ServingParameters
 from app.settings import Settings
 from app.vision.example import example_jpeg
-from app.vision.postprocess import Thresholds
 from engines.opening import open_engine
 from tests.builders import make_encoded, make_frame, make_ref
 from tests.fakes import FakeEngine
@@ -45,7 +45,7 @@ def test_joined_and_separate_stages_answer_the_same() -> None:
 def test_what_is_no_frame_keeps_its_place(streams: int) -> None:
     drop = Dropped(ref=make_ref(seq=1), reason=DropReason.SAMPLED)
     engine = FakeEngine(streams=streams)
-    detector = Detector(engine, thresholds=Thresholds())
+    detector = Detector(engine, parameters=ServingParameters())
     items: list[Outcome[Frame]] = [make_frame(ref=make_ref(seq=0)), drop, make_frame(ref=make_ref(seq=2)), End()]
     outcomes = asyncio.run(detect_frames(items, preprocessor=Preprocessor(engine.spec), detector=detector))
     assert [type(outcome) for outcome in outcomes] == [Detections, Dropped, Detections, End]

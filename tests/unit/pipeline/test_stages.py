@@ -10,10 +10,10 @@ from app.core.outcome import Dropped, DropReason, End, Failed
 from app.pipeline.decoder import Decoder, DecoderParameters
 from app.pipeline.detector import Detector
 from app.pipeline.preprocessor import Preprocessor
+from app.pipeline.serving import ServingParameters
 from app.pipeline.tracker import Tracker
 from app.tracking.parameters import TrackerParameters
 from app.vision.example import example_jpeg
-from app.vision.postprocess import Thresholds
 from tests.builders import make_detections, make_encoded, make_frame, make_input, make_ref, make_spec
 from tests.fakes import FakeEngine, ManualClock
 
@@ -69,7 +69,7 @@ def test_a_video_that_stands_still_makes_room_for_the_next() -> None:
 def test_drops_failures_and_the_end_pass_through_every_stage_untouched() -> None:
     async def scenario() -> None:
         fitted = await Preprocessor(make_spec()).fit([make_frame(), *PASSING])
-        found = await Detector(FakeEngine(), thresholds=Thresholds()).detect(fitted)
+        found = await Detector(FakeEngine(), parameters=ServingParameters()).detect(fitted)
         tracked = await Tracker(TrackerParameters()).update("s", found, epoch=0, is_new=True)
         assert [type(stage[0]) for stage in (fitted, found, tracked)] == [ModelInput, Detections, Tracks]
         assert fitted[1:] == found[1:] == tracked[1:] == PASSING
@@ -80,7 +80,7 @@ def test_drops_failures_and_the_end_pass_through_every_stage_untouched() -> None
 @pytest.mark.parametrize(("streams", "batches"), [(1, [4, 4, 2]), (2, [1] * 10)])
 def test_a_batch_goes_whole_to_one_stream_and_frame_by_frame_to_several(streams: int, batches: list[int]) -> None:
     engine = FakeEngine(streams=streams)
-    detector = Detector(engine, thresholds=Thresholds(), max_batch=4)
+    detector = Detector(engine, parameters=ServingParameters(max_batch=4))
     outcomes = asyncio.run(detector.detect([make_input(seq=seq) for seq in range(10)]))
     assert sorted(engine.batches) == sorted(batches)
     assert [outcome.ref.seq for outcome in outcomes if isinstance(outcome, Detections)] == list(range(10))
@@ -88,7 +88,7 @@ def test_a_batch_goes_whole_to_one_stream_and_frame_by_frame_to_several(streams:
 
 def test_each_frame_gets_its_own_row() -> None:
     inputs = [make_input(seq=seq) for seq in range(6)]
-    outcomes = asyncio.run(Detector(FakeEngine(streams=2), thresholds=Thresholds()).detect(inputs))
+    outcomes = asyncio.run(Detector(FakeEngine(streams=2), parameters=ServingParameters()).detect(inputs))
     widths = [outcome.xyxy[0, 2] for outcome in outcomes if isinstance(outcome, Detections)]
     assert np.allclose(widths, [min(64, max(1, int(item.canvases[0][0, 0, 0]))) for item in inputs])
 
@@ -99,7 +99,7 @@ def test_each_frame_gets_its_own_row() -> None:
 def test_an_engine_that_fails_gives_typed_failures(raised: Exception, kind: type[Exception]) -> None:
     engine = FakeEngine()
     engine.fails = raised
-    (outcome,) = asyncio.run(Detector(engine, thresholds=Thresholds()).detect([make_input()]))
+    (outcome,) = asyncio.run(Detector(engine, parameters=ServingParameters()).detect([make_input()]))
     assert isinstance(outcome, Failed)
     assert type(outcome.error) is kind
     assert "inside" not in outcome.error.detail
@@ -151,5 +151,5 @@ def test_tracks_of_another_epoch_or_an_unknown_stream_are_not_invented() -> None
 
 def test_closing_gives_the_engine_back() -> None:
     engine = FakeEngine()
-    Detector(engine, thresholds=Thresholds()).close()
+    Detector(engine, parameters=ServingParameters()).close()
     assert engine.is_closed

@@ -1,0 +1,164 @@
+"""One loaded version of a model: its engine, and the queue that decides whose picture is next."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.errors import InternalError, SightlineError
+from app.core.frame import Detections, EncodedFrame, Frame, ModelInput
+from app.core.model import ModelSpec
+from app.core.outcome import Failed, Outcome
+from app.core.ports import Engine
+from app.pipeline.engine_queue import EngineQueue, QueueLimits
+from app.pipeline.guarded_engine import GuardedEngine, Inference
+from app.policy.batch_policy import BatchPolicy, Bucket
+from app.policy.deadline_batching import DeadlineParameters, DeadlinePolicy
+from app.policy.rule_batching import FormulaRule, RulePolicy, StateMachineRule
+from app.vision.postprocess import Thresholds, detections
+
+A = TypeVar("A")
+F = TypeVar("F", EncodedFrame, Frame, ModelInput)
+_NOTHING: Final = Inference(rows=np.empty((0, 0), np.float32))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingParameters:
+    """`policy` cuts batches of at most `max_batch` images; the door closes at `max_waiting`.
+
+    An answer without a deadline of its own is due after `slo_s` seconds; one that took over `slow_s` counts against a
+    new version.
+    """
+
+    policy: Literal["deadline", "formula-001", "state-machine-001"] = "deadline"
+    max_batch: int = 8
+    slo_s: float = 0.25
+    slow_s: float = 0.180
+    max_waiting: int = 1024
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+
+Prepare: TypeAlias = Callable[[A], Outcome[ModelInput]]
+"""Makes a frame ready for the engine, on the thread that then feeds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job(Generic[A]):
+    item: A
+    prepare: Prepare[A]
+
+
+class Serving:
+    """Detects on one engine. With several streams (a CPU) each frame goes alone to the next free one.
+
+    No core then waits for the slowest part of a batch. With one stream (a GPU) batches go whole.
+    """
+
+    def __init__(self, engine: Engine | GuardedEngine, *, parameters: ServingParameters) -> None:
+        self.engine = engine
+        self._infer = engine.infer if isinstance(engine, GuardedEngine) else _plain(engine)
+        self._parameters = parameters
+        self._open = 0
+        lanes = engine.streams
+        self._queue: EngineQueue[_Job[Any], Outcome[Detections]] = EngineQueue(
+            self._work,
+            policy=_policy(parameters, lanes=lanes),
+            lanes=lanes,
+            limits=QueueLimits(max_images=parameters.max_waiting, slo_s=parameters.slo_s),
+        )
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is."""
+        return self.engine.spec
+
+    @property
+    def streams(self) -> int:
+        """How many batches are worked on at a time."""
+        return self.engine.streams
+
+    @property
+    def in_flight(self) -> int:
+        """Frames that are in it now."""
+        return self._open
+
+    async def detect(self, items: Sequence[F], *, prepare: Prepare[F]) -> list[Outcome[Detections]]:
+        """One outcome for each, in order. They come to the queue together, so that a batch may take them together."""
+        self._open += len(items)
+        try:
+            return list(await asyncio.gather(*(self._detect_one(item, prepare) for item in items)))
+        finally:
+            self._open -= len(items)
+
+    async def _detect_one(self, item: F, prepare: Prepare[F]) -> Outcome[Detections]:
+        tile = item.query.tile
+        images = 1 if tile == 1 else 1 + tile**2
+        try:
+            served = await self._queue.submit(
+                _Job(item, prepare),
+                images=images,
+                stream_id=item.ref.stream_id,
+                urgency=item.urgency,
+                bucket=self._bucket(images),
+            )
+        except SightlineError as error:
+            return Failed(ref=item.ref, error=error)
+        except Exception:  # noqa: BLE001  the queue has written it down
+            return Failed(ref=item.ref, error=InternalError())
+        found = served.result
+        if not isinstance(found, Detections):
+            return found
+        return replace(found, timings=replace(found.timings, queue_s=served.queue_s))
+
+    def _bucket(self, images: int) -> Bucket:
+        """A picture with its tiles is a batch of its own: the engine takes it in portions."""
+        spec, most = self.spec, self._parameters.max_batch
+        width_px, height_px = spec.input_width_px, spec.input_height_px
+        if images > 1:
+            return Bucket(width_px=width_px, height_px=height_px, max_batch=images, profile="tiles")
+        return Bucket(width_px=width_px, height_px=height_px, max_batch=most)
+
+    def _work(self, jobs: Sequence[_Job[Any]]) -> list[Outcome[Detections]]:
+        """The outcomes of one batch; raises what the engine raises, for the queue to find out whose fault it is."""
+        prepared = [job.prepare(job.item) for job in jobs]
+        inputs = [item for item in prepared if isinstance(item, ModelInput)]
+        start_s = time.perf_counter()
+        inference = self._infer([canvas for item in inputs for canvas in item.canvases]) if inputs else _NOTHING
+        inferred_s = time.perf_counter()
+        outcomes: list[Outcome[Detections]] = []
+        row = 0
+        for item in prepared:
+            if not isinstance(item, ModelInput):
+                outcomes.append(item)
+                continue
+            rows = inference.rows[row : row + len(item.canvases)]
+            row += len(item.canvases)
+            found = detections(rows, item, self.spec, thresholds=self._parameters.thresholds)
+            timings = replace(
+                item.timings,
+                inference_s=inferred_s - start_s,
+                postprocess_s=time.perf_counter() - inferred_s,
+            )
+            outcomes.append(replace(found, degraded=inference.degraded, timings=timings))
+        return outcomes
+
+    def close(self) -> None:
+        """Finish what runs, end what waits, and give the engine's memory back."""
+        self._queue.close()
+        self.engine.close()
+
+
+def _plain(engine: Engine) -> Callable[[Sequence[NDArray[np.uint8]]], Inference]:
+    return lambda pixels: Inference(rows=engine.infer(pixels))
+
+
+def _policy(parameters: ServingParameters, *, lanes: int) -> BatchPolicy:
+    if parameters.policy == "formula-001":
+        return RulePolicy(FormulaRule())
+    if parameters.policy == "state-machine-001":
+        return RulePolicy(StateMachineRule())
+    return DeadlinePolicy(DeadlineParameters(lanes=lanes, max_items=1 if lanes > 1 else None))

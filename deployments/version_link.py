@@ -1,0 +1,68 @@
+"""What joins a process that detects to the registry of models: it reports what it holds, and does as it is told."""
+
+import asyncio
+import logging
+import secrets
+from contextvars import Context
+from typing import Final
+
+from app.core.errors import SightlineError
+from app.core.ports import Engine
+from app.pipeline.detector import Detector
+from app.pipeline.model_records import Directive, Load
+from app.pipeline.version_keeper import VersionKeeper
+from app.settings import Settings
+from deployments.models import book_of
+from engines.signature import load_keys
+from engines.store import ModelStore
+from engines.version_opening import VersionOpening
+
+LOG = logging.getLogger("sightline")
+_BUSY_S: Final = 0.1
+_QUIET_S: Final = 0.25
+"""Between two reports; a directive waits for so long at the most, and a swap with it."""
+
+
+class VersionLink:
+    """One Detector's heartbeat. `begin` on the event loop that the Detector is called on; twice is once."""
+
+    def __init__(self, detector: Detector, settings: Settings) -> None:
+        model = settings.model
+        self._detector = detector
+        self._opening = VersionOpening(
+            store=ModelStore(model.store_folder, trusted_keys=load_keys(model.trusted_keys)),
+            kind=model.engine,
+            streams=model.streams,
+            max_batch=model.max_batch,
+        )
+        self._keeper = VersionKeeper(detector, self._open)
+        self._book = book_of(detector.first.spec, settings.registry)
+        self._replica = secrets.token_hex(8)
+        self._told = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Report from now on."""
+        if self._running is None:
+            self._running = asyncio.create_task(self._run(), context=Context())
+
+    async def meet(self) -> None:
+        """Return when everything is loaded that the registry wants here at this time."""
+        self.begin()
+        await self._told.wait()
+
+    async def _open(self, load: Load) -> Engine:
+        return await self._opening.open(load.model, load.version, sha256=load.sha256)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                directive: Directive = await self._book.ask(
+                    lambda book: book.report.remote(self._replica, self._keeper.held(), self._detector.traffic.take())
+                )
+                self._keeper.follow(directive)
+                if not self._keeper.is_busy:
+                    self._told.set()
+            except SightlineError as error:
+                LOG.warning("the registry of models cannot be reached: %s", error.detail)
+            await asyncio.sleep(_BUSY_S if self._keeper.is_busy else _QUIET_S)
