@@ -1,13 +1,13 @@
-"""`sightline`: the command line; `detect` and `track` run the whole path in this process, `stream` asks a service."""
+"""`sightline`: the command line; `detect` and `track` run the whole path in this process, the others ask a service."""
 
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from app import __version__
-from app.command import detect, preview, stream_arguments, track
+from app.command import detect, fault_arguments, models_arguments, preview, stream_arguments, track
 from app.core.errors import SightlineError
 from app.media.preview import MAX_SIDE_PX, QUALITIES, QUALITY, SIDES_PX
 from app.settings import Settings
@@ -39,6 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     small.add_argument("--quality", type=_whole(QUALITIES), default=QUALITY, help="of the JPEG")
     live = commands.add_parser("stream", help="live streams of a running service")
     stream_arguments.add_arguments(live)
+    models_arguments.add_arguments(commands.add_parser("models", help="the versions and routes of a running service"))
+    planted = commands.add_parser("faults", help="faults planted in a running service, to rehearse")
+    fault_arguments.add_arguments(planted)
     return parser
 
 
@@ -74,13 +77,35 @@ def _stream(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> i
     return asyncio.run(stream.run(arguments))
 
 
+def _models(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    if (wrong := models_arguments.wrong_usage(arguments)) is not None:
+        parser.error(wrong)
+    from app.command import models
+
+    return asyncio.run(models.run(arguments))
+
+
+def _faults(arguments: argparse.Namespace, _parser: argparse.ArgumentParser) -> int:
+    from app.command import faults
+
+    return asyncio.run(faults.run(arguments))
+
+
+_REMOTE: Mapping[str, Callable[[argparse.Namespace, argparse.ArgumentParser], int]] = {
+    "stream": _stream,
+    "models": _models,
+    "faults": _faults,
+}
+"""Commands to a running service."""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0, 1 for failure, 2 for wrong usage; data on stdout, words on stderr."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     try:
-        if arguments.command == "stream":
-            return _stream(arguments, parser)
+        if (remote := _REMOTE.get(arguments.command)) is not None:
+            return remote(arguments, parser)
         if arguments.command == "preview":
             return preview.run(
                 arguments.image,

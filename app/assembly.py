@@ -6,6 +6,7 @@ from app.pipeline.decoder import Decoder
 from app.pipeline.detector import Detector
 from app.pipeline.file_run import FileRun
 from app.pipeline.frame_path import FramePath
+from app.pipeline.guarded_engine import GuardedEngine
 from app.pipeline.models import Models
 from app.pipeline.preprocessor import Preprocessor
 from app.pipeline.stream_store import StreamStore
@@ -15,12 +16,12 @@ from app.pipeline.tracker import Tracker
 from app.settings import Settings
 
 
-def detector(settings: Settings, engine: Engine) -> Detector:
+def detector(settings: Settings, engine: Engine | GuardedEngine) -> Detector:
     """The detecting stage over an open engine."""
     return Detector(engine, parameters=settings.model.serving)
 
 
-def local_chain(settings: Settings, engine: Engine) -> LocalChain:
+def local_chain(settings: Settings, engine: Engine | GuardedEngine) -> LocalChain:
     """Every stage in this process."""
     return LocalChain(
         decoder=Decoder(engine.spec, settings.decoder),

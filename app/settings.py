@@ -54,7 +54,7 @@ class ModelSettings(BaseModel):
     model_config = _STRICT
 
     path: Path = Path("engines/models/street/1.0.0/model.onnx")
-    engine: Literal["auto", "reference", "onnxruntime", "openvino"] = "auto"
+    engine: Literal["auto", "reference", "onnxruntime", "openvino", "tensorrt", "fake-gpu"] = "auto"
     streams: Annotated[int | None, Field(ge=1, le=256)] = None
     max_batch: Annotated[int, Field(ge=1, le=256)] = 8
     policy: Literal["deadline", "formula-001", "state-machine-001"] = "deadline"
@@ -98,7 +98,8 @@ class Settings(BaseModel):
     """The `args` of the application in serve_config.yaml; an unknown key is refused.
 
     `video_batches` micro-batches of `video_batch` frames of one video are on their way at once.
-    `layout` "staged" puts every stage in a deployment of its own, "colocated" all of them in the ingress process.
+    With `faults` operators may plant faults in the fake GPU, to rehearse. `layout` "staged" puts every stage in a
+    deployment of its own, "colocated" all of them in the ingress process.
     """
 
     model_config = _STRICT
@@ -106,6 +107,7 @@ class Settings(BaseModel):
     layout: Literal["staged", "colocated"] = "staged"
     model: ModelSettings = ModelSettings()
     registry: RegistryParameters = RegistryParameters()
+    faults: bool = False
     service: ServiceSettings = ServiceSettings()
     decoder: DecoderParameters = DecoderParameters()
     steps: tuple[StepSettings, ...] = ()

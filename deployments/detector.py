@@ -1,39 +1,59 @@
 """The detecting stage as a deployment: each version of a model in a process of its own, warm before it is ready."""
 
 import asyncio
+import logging
+import os
 from contextlib import suppress
 from typing import Final
 
-from app.core.errors import UnavailableError
+from app.core.errors import DeviceLostError, NotFoundError
 from app.pipeline.detector import Detector as DetectorStage
+from app.pipeline.faults import PlantedFault
+from app.policy.fault_plan import Fault
 from app.settings import Settings
-from deployments.version_link import VersionLink
-from engines.hosted import HostedEngine, open_hosted_engine
+from deployments.version_link import VersionLink, ladder_of
 
+LOG = logging.getLogger("sightline")
 _MEET_S: Final = 20.0
 """How long a new replica waits for the versions that the others have; Serve gives a health check 30 s."""
+_FAREWELL_S: Final = 0.5
+"""What is in hand is answered by the engine that stands in."""
 
 
 class Detector(DetectorStage):
     """Versions of models, as many as the registry wants here; the first is that of the settings."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(opened(settings), parameters=settings.model.serving)
-        self._link = VersionLink(self, settings)
+        self._ladder = ladder_of(settings)
+        super().__init__(self._ladder.open(settings.model.file), parameters=settings.model.serving)
+        self._link = VersionLink(self, settings, ladder=self._ladder)
         self._has_met = False
 
     async def check_health(self) -> None:
-        """Asked every few seconds from the start on: before the first answer every version is here that is routed."""
+        """Asked every few seconds from the start on: before the first answer every version is here that is routed.
+
+        When an engine is beyond repair this process ends at once; Serve makes another.
+        """
         if not self._has_met:
             self._has_met = True
             with suppress(TimeoutError):
                 async with asyncio.timeout(_MEET_S):
                     await self._link.meet()
         if self.is_broken:
-            raise UnavailableError("an engine of this replica is beyond repair")
+            LOG.error("an engine is beyond repair in this process, which ends")
+            asyncio.get_running_loop().call_later(_FAREWELL_S, os._exit, 1)
+            raise DeviceLostError
 
+    async def plant_fault(self, fault_id: str, fault: Fault, *, expires_s: float) -> PlantedFault:
+        """Let it strike the engines of this process."""
+        return self._ladder.inbox.put(fault, expires_s=expires_s, fault_id=fault_id)
 
-def opened(settings: Settings) -> HostedEngine:
-    """The engine of the settings, in a process of its own."""
-    model = settings.model
-    return open_hosted_engine(model.file, kind=model.engine, streams=model.streams, max_batch=model.max_batch)
+    async def remove_fault(self, fault_id: str) -> PlantedFault | None:
+        """Take it back; None where it is not."""
+        with suppress(NotFoundError):
+            return self._ladder.inbox.remove(fault_id)
+        return None
+
+    async def planted_faults(self) -> list[PlantedFault]:
+        """Those that are planted now."""
+        return self._ladder.inbox.planted()

@@ -23,18 +23,20 @@ from app.core.frame import FrameRef
 from app.core.model import ModelSpec
 from app.core.query import Query
 from app.pipeline.chain import Chain
+from app.pipeline.fault_inbox import LocalFaults
+from app.pipeline.faults import Faults
 from app.pipeline.stream_host import StreamHost
 from app.pipeline.streams import Streams, new_stream_id
 from app.settings import Settings
 from app.vision.example import example_jpeg
 from deployments.chain import ServeChain
-from deployments.detector import opened
 from deployments.draining import drained
 from deployments.keeper import Keeper
 from deployments.models import ClusterModels
+from deployments.planted import ServeFaults
 from deployments.stream_store import RayStreamStore
 from deployments.streams import ServeStreams
-from deployments.version_link import VersionLink
+from deployments.version_link import VersionLink, ladder_of
 
 _MEET_S = 10.0
 
@@ -49,8 +51,10 @@ class Ingress:
         self._models = ClusterModels(spec, settings.registry)
         self._owner: Streams | None = None
         self._link: VersionLink | None = None
+        self._faults: Faults | None = None
         if stages:
             self._chain: Chain = ServeChain(**stages)
+            self._faults = ServeFaults(stages["detector"])
             self._host: StreamHost = ServeStreams(stages["tracker"], store)
         else:
             self._chain = self._colocated()
@@ -68,8 +72,10 @@ class Ingress:
         self._watching: asyncio.Task[None] | None = None
 
     def _colocated(self) -> Chain:
-        chain = assembly.local_chain(self._settings, opened(self._settings))
-        self._link = VersionLink(chain.detector, self._settings)
+        ladder = ladder_of(self._settings)
+        chain = assembly.local_chain(self._settings, ladder.open(self._settings.model.file))
+        self._link = VersionLink(chain.detector, self._settings, ladder=ladder)
+        self._faults = LocalFaults(ladder.inbox)
         return chain
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -88,7 +94,13 @@ class Ingress:
             fetch=service.fetch,
             decoding=self._settings.decoder.limits,
         )
-        app = create_app(self._path, self._ports, limits=limits, is_behind_serve=True)
+        app = create_app(
+            self._path,
+            self._ports,
+            limits=limits,
+            faults=self._faults if self._settings.faults else None,
+            is_behind_serve=True,
+        )
         gc.collect()
         gc.freeze()  # what is here now stays: no collection walks through it again
         return app

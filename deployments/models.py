@@ -5,7 +5,7 @@ import logging
 from contextvars import Context
 from typing import Any, Final
 
-from app.core.errors import NotFoundError, SightlineError
+from app.core.errors import InvalidParameterError, NotFoundError, SightlineError
 from app.core.model import ModelSpec
 from app.core.routing import Route
 from app.pipeline.model_card import spec_of
@@ -92,7 +92,7 @@ class ClusterModels:
             epoch=known.table.epoch,
             width_px=spec.input_width_px,
             height_px=spec.input_height_px,
-            shadow=known.table.shadow,
+            shadow=known.table.shadow_for(version),
         )
 
     def spec(self, model: str, version: str) -> ModelSpec:
@@ -138,6 +138,10 @@ class ClusterModels:
                     )
                     self._key = await self._book.ask(lambda book: book.key.remote())
                 await self._look(wait_s=_WAIT_S)
+            except InvalidParameterError as error:
+                LOG.error("the model of the settings cannot be swapped while it runs: %s", error.detail)  # noqa: TRY400
+                self._has_view.set()
+                return
             except SightlineError as error:
                 LOG.warning("the routes of models are not renewed: %s", error.detail)
                 await asyncio.sleep(_PAUSE_S)

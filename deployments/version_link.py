@@ -3,16 +3,19 @@
 import asyncio
 import logging
 import secrets
+import time
 from contextvars import Context
 from typing import Final
 
 from app.core.errors import SightlineError
 from app.core.ports import Engine
 from app.pipeline.detector import Detector
+from app.pipeline.guarded_engine import GuardedEngine
 from app.pipeline.model_records import Directive, Load
 from app.pipeline.version_keeper import VersionKeeper
 from app.settings import Settings
 from deployments.models import book_of
+from engines.ladder import EngineLadder
 from engines.signature import load_keys
 from engines.store import ModelStore
 from engines.version_opening import VersionOpening
@@ -23,18 +26,23 @@ _QUIET_S: Final = 0.25
 """Between two reports; a directive waits for so long at the most, and a swap with it."""
 
 
+_PROBE_S: Final = 2.0
+
+
+def ladder_of(settings: Settings) -> EngineLadder:
+    """How this process opens versions."""
+    model = settings.model
+    return EngineLadder(kind=model.engine, streams=model.streams, max_batch=model.max_batch)
+
+
 class VersionLink:
     """One Detector's heartbeat. `begin` on the event loop that the Detector is called on; twice is once."""
 
-    def __init__(self, detector: Detector, settings: Settings) -> None:
+    def __init__(self, detector: Detector, settings: Settings, *, ladder: EngineLadder) -> None:
         model = settings.model
+        store = ModelStore(model.store_folder, trusted_keys=load_keys(model.trusted_keys))
         self._detector = detector
-        self._opening = VersionOpening(
-            store=ModelStore(model.store_folder, trusted_keys=load_keys(model.trusted_keys)),
-            kind=model.engine,
-            streams=model.streams,
-            max_batch=model.max_batch,
-        )
+        self._opening = VersionOpening(store=store, ladder=ladder)
         self._keeper = VersionKeeper(detector, self._open)
         self._book = book_of(detector.first.spec, settings.registry)
         self._replica = secrets.token_hex(8)
@@ -51,11 +59,15 @@ class VersionLink:
         self.begin()
         await self._told.wait()
 
-    async def _open(self, load: Load) -> Engine:
+    async def _open(self, load: Load) -> Engine | GuardedEngine:
         return await self._opening.open(load.model, load.version, sha256=load.sha256)
 
     async def _run(self) -> None:
+        probed_s = time.monotonic()
         while True:
+            if time.monotonic() - probed_s >= _PROBE_S:
+                probed_s = time.monotonic()
+                await asyncio.to_thread(self._detector.probe)
             try:
                 directive: Directive = await self._book.ask(
                     lambda book: book.report.remote(self._replica, self._keeper.held(), self._detector.traffic.take())

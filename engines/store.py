@@ -19,8 +19,6 @@ from engines.version_files import read_version
 
 LOG = logging.getLogger("sightline")
 MODEL_NAME = "model.onnx"
-PLANS = "plans"
-"""The folder of what was derived from a version, beside its files and no part of it."""
 _MODEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _VERSION = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})")
 _MAX_ENTRIES = 10_000

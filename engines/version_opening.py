@@ -1,39 +1,65 @@
-"""Opens versions of the store, each in a process of its own, and lets none answer that fails its golden check."""
+"""Opens versions of the store, and lets none answer that fails its golden check."""
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from app.core.errors import ModelError
+from app.core.model import ModelSpec
+from app.core.ports import RawOutput
+from app.pipeline.guarded_engine import GuardedEngine
 from engines.golden import GoldenObject, golden_check
 from engines.golden_file import read_golden
-from engines.hosted import HostedEngine, HostLimits, open_hosted
-from engines.opening import Kind
+from engines.hosted import HostedEngine
+from engines.ladder import EngineLadder
 from engines.store import ModelStore, StoredVersion
+
+
+class _Rows:
+    """A guarded engine as a plain one: for who does not care which of its engines answers."""
+
+    def __init__(self, guarded: GuardedEngine) -> None:
+        self._guarded = guarded
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self._guarded.spec
+
+    @property
+    def streams(self) -> int:
+        return self._guarded.streams
+
+    def infer(self, pixels: Sequence[NDArray[np.uint8]]) -> RawOutput:
+        return self._guarded.infer(pixels).rows
+
+    def close(self) -> None:
+        self._guarded.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionOpening:
-    """How a version of `store` is opened; the options are those of `engines.opening.open_engine`."""
+    """Versions of `store`, opened as `ladder` says."""
 
     store: ModelStore
-    kind: Kind = "auto"
-    streams: int | None = None
-    max_batch: int = 8
-    limits: HostLimits = field(default_factory=HostLimits)
+    ladder: EngineLadder
 
-    async def open(self, model: str, version: str, *, sha256: str | None = None) -> HostedEngine:
+    async def open(self, model: str, version: str, *, sha256: str | None = None) -> HostedEngine | GuardedEngine:
         """Return a warm engine that computes sense, without holding up the event loop.
 
         `sha256` is what the model file must have. ModelError says what is wrong, NotFoundError that there is none.
         """
-        stored, expected = await asyncio.to_thread(self._checked, model, version, sha256)
-        engine = await open_hosted(
-            stored.path, limits=self.limits, kind=self.kind, streams=self.streams, max_batch=self.max_batch
-        )
+        return await asyncio.to_thread(self._open, model, version, sha256)
+
+    def _open(self, model: str, version: str, sha256: str | None) -> HostedEngine | GuardedEngine:
+        stored, expected = self._checked(model, version, sha256)
+        engine = self.ladder.open(stored.path)
         try:
-            await asyncio.to_thread(golden_check, engine, expected)
+            golden_check(_Rows(engine) if isinstance(engine, GuardedEngine) else engine, expected)
         except BaseException:
-            await asyncio.to_thread(engine.close)
+            engine.close()
             raise
         return engine
 

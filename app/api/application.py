@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
 from app.api import detections, live_preview, models, moments, preview, problems, streams, videos, websocket
+from app.api import faults as fault_routes
 from app.api.bodies import BodyLimits
 from app.api.contract import schemas
 from app.api.sources import Sources
@@ -21,6 +22,7 @@ from app.core.frame import FrameRef
 from app.core.query import Query
 from app.media.fetch_guard import FetchParameters
 from app.media.limits import DecodeLimits
+from app.pipeline.faults import Faults
 from app.pipeline.frame_path import FramePath
 from app.vision.example import example_jpeg
 
@@ -69,9 +71,17 @@ class _RequestId:
 
 
 def create_app(
-    path: FramePath, ports: PumpPorts, *, limits: ApiLimits | None = None, is_behind_serve: bool = False
+    path: FramePath,
+    ports: PumpPorts,
+    *,
+    limits: ApiLimits | None = None,
+    faults: Faults | None = None,
+    is_behind_serve: bool = False,
 ) -> FastAPI:
-    """Routes of CONTRACT.md §2 over the path of stills and files, and the ports to live streams."""
+    """Routes of CONTRACT.md §2 over the path of stills and files, and the ports to live streams.
+
+    Without `faults` there is no way to plant any.
+    """
     host, budget = ports.host, ports.budget
     limits = limits or ApiLimits()
     app = FastAPI(
@@ -89,6 +99,8 @@ def create_app(
     app.include_router(live_preview.router(host))
     app.include_router(moments.router(host))
     app.include_router(models.router(path.models, budget=budget))
+    if faults is not None:
+        app.include_router(fault_routes.router(faults, budget=budget))
     app.include_router(videos.router(path, max_bytes=limits.max_video_bytes))
     _add_health(app, path, ready_s=limits.ready_s)
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, Stric
 
 from app.api.parameters import wrong
 from app.core.errors import InvalidRequestError
-from app.pipeline.model_records import ModelStatus, RegistryEvent, VersionStatus
+from app.pipeline.model_records import CandidateStatus, ModelStatus, RegistryEvent, VersionStatus
 from app.policy.model_names import VERSION
 from app.policy.route_document import MAX_RULES, to_document
 from app.policy.route_table import BUCKETS
@@ -95,6 +95,18 @@ def shown_version(status: VersionStatus) -> dict[str, Any]:
         "sha256": status.sha256,
         "reason": status.reason,
         "replicas": {replica: phase.value for replica, phase in status.replicas.items()},
+        "candidate": None if status.candidate is None else _shown_candidate(status.candidate),
+    }
+
+
+def _shown_candidate(status: CandidateStatus) -> dict[str, Any]:
+    return {
+        "answered": status.traffic.answered,
+        "errors": status.traffic.errors,
+        "slow": status.traffic.slow,
+        "agreement": None if status.agreement is None else round(status.agreement, 4),
+        "compared": status.compared,
+        "words": status.words,
     }
 
 

@@ -79,7 +79,8 @@ def router(models: Models, *, budget: BodyBudget) -> APIRouter:
             status = await models.put_routes(model, given.model_dump(), if_match=epoch)
         except ConflictError as error:
             refused = problem(request, error)
-            refused.headers.update(_tagged(await status_of(model)))
+            for status in await models.describe():
+                refused.headers.update(_tagged(status) if status.model == model else {})
             return refused
         return JSONResponse(shown(status), headers=_tagged(status))
 

@@ -15,6 +15,18 @@ _MODELS: Final = "/v1/models"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateInfo:
+    """What was seen of a candidate since its route table came; `agreement` is an mAP over `compared` frames."""
+
+    answered: int = 0
+    errors: int = 0
+    slow: int = 0
+    agreement: float | None = None
+    compared: int = 0
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VersionInfo:
     """One version at the service. `state` is one of CONTRACT.md §2; `replicas` are theirs, by id."""
 
@@ -25,6 +37,7 @@ class VersionInfo:
     sha256: str | None = None
     reason: str | None = None
     replicas: dict[str, str] = field(default_factory=dict)
+    candidate: CandidateInfo | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

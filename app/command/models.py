@@ -83,7 +83,8 @@ def _show(models: list[ModelInfo], *, as_json: bool) -> None:
             continue
         print(f"{info.model}  route epoch {info.route_epoch}")
         for one in info.versions:
-            why = f"  {one.reason}" if one.reason else ""
+            judged = one.candidate.words if one.candidate else ""
+            why = f"  {one.reason or judged}".rstrip()
             print(f"  {one.version:<12} {one.state:<9} {one.weight:>5.2f}  on {len(one.replicas)} replicas{why}")
     if not models:
         _say("no model is there")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from app.pipeline.model_records import CandidateStatus
 from app.policy.canary import CanaryParameters, Decision, Traffic, Watch, Window, judged
 from app.policy.route_table import RouteTable
 
@@ -24,11 +25,17 @@ class CanaryWatch:
         self._since_s = now_s
         self._seen: dict[str, dict[str, _Seen]] = {}
         self._watches: dict[str, dict[str, Watch]] = {}
+        self._candidates: dict[str, dict[str, CandidateStatus]] = {}
 
     def forget(self, model: str) -> None:
         """The model's table is another now."""
         self._seen.pop(model, None)
         self._watches.pop(model, None)
+        self._candidates.pop(model, None)
+
+    def candidate(self, model: str, version: str) -> CandidateStatus | None:
+        """All that the windows so far have seen of a candidate."""
+        return self._candidates.get(model, {}).get(version)
 
     def observe(
         self, model: str, version: str, traffic: Traffic, *, agreement: float | None = None, compared: int = 0
@@ -62,5 +69,17 @@ class CanaryWatch:
                 )
                 watch = watches.get(version, Watch())
                 watches[version], decision = judged(watch, window, parameters=self._parameters)
+                self._note(model, version, window, words=decision.reason)
                 decided.append((model, version, decision))
         return decided
+
+    def _note(self, model: str, version: str, window: Window, *, words: str) -> None:
+        known = self._candidates.setdefault(model, {}).get(version, CandidateStatus())
+        agreement, compared = known.agreement, known.compared
+        if window.agreement is not None:
+            agreed = (agreement or 0.0) * compared + window.agreement * window.compared
+            compared += window.compared
+            agreement = agreed / compared
+        self._candidates[model][version] = CandidateStatus(
+            traffic=known.traffic + window.candidate, agreement=agreement, compared=compared, words=words
+        )

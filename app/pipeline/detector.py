@@ -53,6 +53,12 @@ class Detector:
         engines = (serving.engine for serving in self._versions.values())
         return any(isinstance(engine, Breakable) and engine.is_broken for engine in engines)
 
+    def probe(self) -> None:
+        """Try the better engines of versions that are answered by a worse one; blocks."""
+        for serving in self.versions.values():
+            if isinstance(serving.engine, GuardedEngine):
+                serving.engine.probe()
+
     def add(self, engine: Engine | GuardedEngine) -> Serving:
         """Hold one version more."""
         spec = engine.spec

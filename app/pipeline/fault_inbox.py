@@ -33,15 +33,18 @@ class FaultInbox:
         self._entries: dict[str, _Entry] = {}
         self._lock = threading.Lock()
 
-    def put(self, fault: Fault, *, expires_s: float) -> PlantedFault:
-        """Plant it. InvalidParameterError for a time that is none, OverloadedError when too many are planted."""
+    def put(self, fault: Fault, *, expires_s: float, fault_id: str | None = None) -> PlantedFault:
+        """Plant it, under a new id if none is given.
+
+        InvalidParameterError for a time that is none, OverloadedError when too many are planted.
+        """
         if not 0 < expires_s <= MAX_EXPIRES_S:
             raise InvalidParameterError(f"expires_s must lie above 0 and not above {MAX_EXPIRES_S:g}")
         with self._lock:
             self._forget()
             if len(self._entries) >= MAX_PLANTED:
                 raise OverloadedError(f"{MAX_PLANTED} faults are planted; remove one first")
-            fault_id = secrets.token_hex(8)
+            fault_id = fault_id or secrets.token_hex(8)
             self._entries[fault_id] = _Entry(fault=fault, end_s=self._clock() + expires_s)
             return self._shown(fault_id, self._entries[fault_id])
 

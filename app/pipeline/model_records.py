@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from app.policy.canary import CanaryParameters
+from app.policy.canary import CanaryParameters, Traffic
 from app.policy.lifecycle import GONE, Phase
 from app.policy.route_table import RouteTable
 
@@ -83,8 +83,24 @@ class RegistryEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateStatus:
+    """What was seen of a candidate since its table came; `words` are the last judgement of it.
+
+    `agreement` is its mAP against the primary's answers over `compared` frames, None while there is none.
+    """
+
+    traffic: Traffic = field(default_factory=Traffic)
+    agreement: float | None = None
+    compared: int = 0
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VersionStatus:
-    """One version as it stands. `weight` in [0, 1]; `reason` is why it failed or drains; `replicas` by their ids."""
+    """One version as it stands. `weight` in [0, 1]; `reason` is why it failed or drains; `replicas` by their ids.
+
+    `candidate` is None for what is not a candidate, and before its first window has ended.
+    """
 
     version: str
     phase: Phase
@@ -93,6 +109,7 @@ class VersionStatus:
     sha256: str | None
     reason: str | None = None
     replicas: Mapping[str, Phase] = field(default_factory=dict)
+    candidate: CandidateStatus | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from app.core.errors import ConflictError, InvalidParameterError, NotFoundError
@@ -86,7 +87,7 @@ class ModelRegistry:
         if record is None:
             phase = Phase.LOADING if is_warm else Phase.UNLOADED
             record = self._enter(model, version, phase=phase, uri=uri, sha256=sha256)
-        elif record.sha256 != sha256 and record.phase is not Phase.FAILED:
+        elif record.sha256 not in {None, sha256} and record.phase is not Phase.FAILED:
             raise ConflictError(f"{model} {version} has other content: a version never changes, give it another number")
         else:
             (want if is_warm else leave)(self._state, record)
@@ -114,7 +115,7 @@ class ModelRegistry:
         state.install(model, table, kind="routes", why="as asked for")
         self._watch.forget(model)
         self.tick()
-        return state.status(model)
+        return self._status(model)
 
     def report(self, replica: str, held: Mapping[VersionKey, Held]) -> None:
         """A heartbeat: all that this replica has, or could not load; what is not named is not there."""
@@ -196,7 +197,7 @@ class ModelRegistry:
     def describe(self) -> tuple[ModelStatus, ...]:
         """Every model as it stands, the default first."""
         self.tick()
-        return tuple(map(self._state.status, self._state.models()))
+        return tuple(map(self._status, self._state.models()))
 
     def snapshot(self) -> dict[str, Any]:
         """All that must outlive this process, as JSON values; what was seen of candidates begins anew."""
@@ -236,6 +237,11 @@ class ModelRegistry:
                 self._watch.forget(model)
             elif decision.verdict is Verdict.PROMOTE and not self._is_told_fit(model, version):
                 state.tell(model, version, kind="fit", words=f"fit to be promoted, as {decision.reason}")
+
+    def _status(self, model: str) -> ModelStatus:
+        status = self._state.status(model)
+        versions = (replace(one, candidate=self._watch.candidate(model, one.version)) for one in status.versions)
+        return replace(status, versions=tuple(versions))
 
     def _is_told_fit(self, model: str, version: str) -> bool:
         told = (event for event in self._state.events if event.kind == "fit" and event.model == model)

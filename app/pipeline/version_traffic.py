@@ -16,6 +16,8 @@ _OURS: Final = (InternalError, ModelError, UnavailableError)
 """Errors that a version can be blamed for: not what a caller sent, nor that there is too much of it."""
 _COMPARED_AT_ONCE: Final = 50
 """Frames of which an average precision is taken: of fewer it says little."""
+_MIN_BOXES: Final = 10
+"""Boxes of a class from which on it counts: one made-up box of a rare one says nothing of the rest."""
 
 _Key: TypeAlias = tuple[str, str, int]
 
@@ -64,7 +66,7 @@ class VersionTraffic:
         for key, agreement in list(self._agreements.items()):
             if agreement.frames >= _COMPARED_AT_ONCE:
                 model, version, epoch = key
-                apart, compared = agreement.mean_ap(), agreement.frames
+                apart, compared = agreement.mean_ap(min_boxes=_MIN_BOXES), agreement.frames
                 seen.append(Seen(model=model, version=version, epoch=epoch, agreement=apart, compared=compared))
                 del self._agreements[key]
         return tuple(seen)

@@ -93,13 +93,26 @@ class DeadlinePolicy:
         return True
 
     def displace(self, item: Item) -> Item | None:
-        """The newest that was given up, of the lowest priority and none above that of `item`."""
+        """The newest that was given up, of the lowest priority and none above that of `item`.
+
+        Where nobody is, the last in line, if it was put off for its stream's sake and `item` is of another stream: one
+        that offers too much does not keep the others outside.
+        """
         ranks = [shape.late[-1] for shape in self._shapes.values() if shape.late]
-        if not ranks or (worst := max(ranks))[0] < -item.priority:
+        if ranks:
+            leaver = self._all[max(ranks)[1]]
+        elif self._timely and self._is_in_the_way(self._timely[-1], item):
+            leaver = self._timely[-1]
+        else:
             return None
-        queued = self._all[worst[1]]
-        self._remove(queued)
-        return queued.item
+        if leaver.item.priority > item.priority:
+            return None
+        self.withdraw(leaver.number)
+        return leaver.item
+
+    @staticmethod
+    def _is_in_the_way(last: Queued, item: Item) -> bool:
+        return last.virtual_s > last.item.due_s and last.item.stream != item.stream
 
     def cut(self, now_s: float) -> Cut:
         """What a lane that is free now takes."""
@@ -206,9 +219,8 @@ class DeadlinePolicy:
         """Who may come behind `after` images in `items` requests of that shape, in order."""
         room = shape.bucket.max_batch - after
         most = (self._parameters.max_items or room) - items
-        if shape.timely == len(
-            self._timely
-        ):  # of one shape, with one image each: the usual case, and ten times as fast
+        if shape.timely == len(self._timely) == sum(one.timely for one in self._shapes.values()):
+            # Of one shape, with one image each: the usual case, and ten times as fast.
             return self._timely[: max(0, min(room, most))]
         found: list[Queued] = []
         for queued in self._timely:

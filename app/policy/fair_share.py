@@ -16,7 +16,8 @@ class FairShare:
     A stream owns one nth of the engine, n being the number of streams. Each picture uses up its cost times n of the
     stream's own time; who asks for more than the share is paid up until later than now, and that moment is the
     earliest deadline the picture can have. Streams within their share keep the deadlines they came with. A debt never
-    reaches more than `max_debt_s` ahead: time that nobody else wanted is not held against a stream for long.
+    reaches more than `max_debt_s` ahead: time that nobody else wanted is not held against a stream for long. What is
+    given up is paid back, so that of a stream over its share newer pictures may be on time where older ones were not.
 
     Source: Abeni and Buttazzo, Integrating multimedia applications in hard real-time systems, RTSS 1998, section 3:
     a server that has used its budget gets a later deadline.

@@ -17,6 +17,7 @@ from app.api.bodies import BodyBudget
 from app.api.models import router
 from app.core.errors import UnavailableError
 from app.pipeline.models import FixedModels, Models
+from app.policy.canary import Traffic
 from app.policy.lifecycle import Phase
 from tests.api.fake_models import FakeModels
 from tests.builders import make_spec
@@ -88,6 +89,23 @@ def test_models_are_shown_with_their_versions_states_and_epoch() -> None:
     assert [event["kind"] for event in listed["events"]].count("routes") == 1
 
 
+def test_what_was_seen_of_a_candidate_is_shown_with_the_judgement() -> None:
+    models = FakeModels()
+    put_routes(models)
+    models.world.observe("2.0.0", Traffic(answered=60, slow=1), agreement=0.98765, compared=20)
+    models.world.clock.now_s += 6.0
+    primary, candidate = asked(models, "GET", STREET).json()["versions"]
+    assert primary["candidate"] is None
+    assert candidate["candidate"] == {
+        "answered": 60,
+        "errors": 0,
+        "slow": 1,
+        "agreement": 0.9877,
+        "compared": 20,
+        "words": "its answers are slow for 6 s; 180 s are allowed",
+    }
+
+
 @pytest.mark.parametrize("path", ["/v1/models/other", "/v1/models/..%2fetc", "/v1/models/%00"])
 def test_a_model_that_is_not_there_is_404_whatever_its_name(path: str) -> None:
     assert code(asked(FakeModels(), "GET", path)) == (404, "not_found")
@@ -120,7 +138,9 @@ def test_a_model_that_may_not_be_called_so_is_refused(model: str) -> None:
     assert code(put)[1] in {"not_found", "invalid_parameter"}
 
 
-@pytest.mark.parametrize("version", ["1", "1.0", "1.0.0.0", "v1.0.0", "01.0.0", "1.0.-1", "1.0.0 ", "\uff11.0.0", "1.0.x"])
+@pytest.mark.parametrize(
+    "version", ["1", "1.0", "1.0.0.0", "v1.0.0", "01.0.0", "1.0.-1", "1.0.0 ", "\uff11.0.0", "1.0.x"]
+)
 def test_a_version_that_is_not_three_numbers_is_refused(version: str) -> None:
     put = asked(FakeModels(), "PUT", f"{STREET}/versions/{version}", json={"sha256": "c" * 64})
     assert code(put) == (422, "invalid_parameter")

@@ -3,6 +3,9 @@
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from app.core.errors import ConflictError, SightlineError
 from app.pipeline.model_records import Held, ModelStatus, RegistryParameters, VersionKey
@@ -51,6 +54,25 @@ class World:
 
     def phase(self, version: str) -> Phase:
         return next(one.phase for one in self.status.versions if one.version == version)
+
+    def kinds(self) -> list[str]:
+        """What has happened, the oldest first."""
+        return [event.kind for event in self.status.events]
+
+    def pass_time(self, seconds: float, *replicas: str) -> None:
+        """Time passes while these replicas do what they are told, every second."""
+        for _ in range(int(seconds)):
+            self.clock.now_s += 1.0
+            for replica in replicas:
+                self.obey(replica)
+
+    def refusal(self, weights: dict[str, float], **more: Any) -> str:
+        """The words with which such a table is refused, from the present epoch; nothing has changed."""
+        before = self.registry.describe()
+        with pytest.raises(ConflictError) as refused:
+            self.registry.put_routes(MODEL, {"weights": weights, **more}, if_match=self.status.route_epoch)
+        assert self.registry.describe() == before
+        return refused.value.detail
 
     def live(self) -> dict[str, dict[VersionKey, Held]]:
         """What the replicas that spoke lately said."""
