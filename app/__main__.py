@@ -116,7 +116,7 @@ def main(argv: list[str] | None = None) -> int:
             )
         settings = _settings(arguments)
         model = settings.model
-        engine = open_engine(model.file, kind=model.engine, streams=model.streams, max_batch=model.max_batch)
+        engine = open_engine(model.file, kind=model.runtime, streams=model.streams, max_batch=model.max_batch)
         if arguments.command == "detect":
             return asyncio.run(
                 detect.run(

@@ -47,6 +47,9 @@ StepSettings: TypeAlias = Annotated[Clahe | Grey | MaxSide, Field(discriminator=
 class ModelSettings(BaseModel):
     """Which model, and what runs it; `streams` None takes what a start-up probe finds fastest.
 
+    With `parts`, a folder that `engines.split` wrote, the deployment Shard takes the place of Detector: a gang of
+    replicas that hold one part each.
+
     `store` is a folder laid out as `<model>/<version>/`, and what is in it must be signed by one of `trusted_keys`
     where there are any. `policy` cuts batches, so that an answer comes within `slo_s` where that can be.
     """
@@ -60,13 +63,24 @@ class ModelSettings(BaseModel):
     policy: Literal["deadline", "formula-001", "state-machine-001"] = "deadline"
     slo_s: Annotated[float, Field(gt=0)] = 0.25
     thresholds: Thresholds = Thresholds()
+    parts: Path | None = None
     store: Path = Path("engines/models")
     trusted_keys: tuple[Path, ...] = ()
+
+    @property
+    def parts_folder(self) -> Path | None:
+        """Where the parts of a model lie that was cut by `engines.split`, absolute; None for a model in one piece."""
+        return None if self.parts is None else ROOT / self.parts
 
     @property
     def store_folder(self) -> Path:
         """Where versions are found that are asked for while the service runs, absolute."""
         return ROOT / self.store
+
+    @property
+    def runtime(self) -> Literal["auto", "reference", "onnxruntime", "openvino", "tensorrt"]:
+        """What computes; a fake GPU lets the CPU do that."""
+        return "auto" if self.engine == "fake-gpu" else self.engine
 
     @property
     def serving(self) -> ServingParameters:

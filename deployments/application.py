@@ -9,6 +9,8 @@ from app.pipeline.preprocessor import Preprocessor
 from app.settings import Settings
 from deployments.detector import Detector
 from deployments.ingress import Ingress
+from deployments.sharded import sharded_detector
+from deployments.shards import ShardParameters
 from deployments.tracker import Tracker
 from engines.opening import read_spec
 
@@ -20,14 +22,22 @@ _STICKY = RequestRouterConfig(
 
 def build(args: Settings) -> Application:
     """The application of serve_config.yaml; `args` are its settings."""
-    spec = read_spec(args.model.file, kind=args.model.engine)
+    spec = read_spec(args.model.file, kind=args.model.runtime)
     ingress = serve.deployment(name="Ingress")(serve.ingress()(Ingress))
     if args.layout == "colocated":
         return ingress.bind(args, spec)
     stages = {
         "decoder": serve.deployment(name="Decoder", request_router_config=_STICKY)(Decoder).bind(spec, args.decoder),
         "preprocessor": serve.deployment(name="Preprocessor")(Preprocessor).bind(spec, steps=args.steps),
-        "detector": serve.deployment(name="Detector")(Detector).bind(args),
+        "detector": _detector(args),
     }
     tracker = serve.deployment(name="Tracker", request_router_config=_STICKY)(Tracker).bind(args, spec, **stages)
     return ingress.bind(args, spec, **stages, tracker=tracker)
+
+
+def _detector(settings: Settings) -> Application:
+    """Replicas of the whole model, or gangs of replicas that have a part of it each."""
+    parts = settings.model.parts_folder
+    if parts is None:
+        return serve.deployment(name="Detector")(Detector).bind(settings)
+    return sharded_detector(settings.model, ShardParameters(parts=parts))

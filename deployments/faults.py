@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from ray.exceptions import RayActorError, RayError, RayTaskError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 
 from app.core.errors import InternalError, OverloadedError, SightlineError, UnavailableError
 
@@ -24,6 +24,8 @@ def peel(error: BaseException) -> SightlineError:
             return OverloadedError("the queue of a stage is full", error.retry_after_s or 1.0)
         case RayActorError() | DeploymentUnavailableError():
             return UnavailableError()
+        case RayServeException() if isinstance(error.__cause__, RayActorError):
+            return UnavailableError()  # what a call waits for died with its replica
         case RayError():
             LOG.error("a call between stages failed", exc_info=error)
             return UnavailableError()

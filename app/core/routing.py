@@ -11,11 +11,13 @@ DEFAULT_PRIORITY = 5
 class Urgency:
     """`priority` 0 to 10, 10 the last to be given up; `due_at` UTC in seconds, None for the service's own objective.
 
-    The wall clock, because stages on several machines have no other in common.
+    `share` is whose share of the engine a frame takes, None for nobody's. The wall clock, because stages on several
+    machines have no other in common.
     """
 
     priority: int = DEFAULT_PRIORITY
     due_at: float | None = None
+    share: str | None = None
 
 
 ORDINARY: Final = Urgency()

@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 from app.core.errors import InvalidParameterError, SightlineError, UndecodableError
 from app.core.frame import Frame, FrameRef
 from app.core.outcome import Dropped, DropReason, End, Failed, Outcome
-from app.core.routing import Route
+from app.core.routing import Route, Urgency
 from app.core.video import FrameMode, VideoSpec
 from app.media.decoding import Decoded, DecodingLoop
 from app.media.demux_input import DemuxInput, VideoSource
@@ -66,6 +66,7 @@ class VideoReader:
         self._source = source
         self._spec = spec
         self._route = route
+        self._urgency = Urgency(share=stream_id)
         self._stream_id = stream_id
         self._epoch = epoch
         self._seq = 0
@@ -157,6 +158,7 @@ class VideoReader:
             ref=ref,
             query=self._spec.query,
             route=self._route,
+            urgency=self._urgency,
         )
 
     def _scale_for(self, width_px: int, height_px: int) -> float:

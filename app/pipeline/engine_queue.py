@@ -5,7 +5,8 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Condition, Thread
 from typing import Final, Generic, TypeVar
@@ -55,7 +56,9 @@ class Served(Generic[B]):
 
 
 @dataclass(slots=True)
-class _Caller(Generic[A, B]):
+class Caller(Generic[A, B]):
+    """Who waits for an answer."""
+
     item: A
     offered: Item
     loop: asyncio.AbstractEventLoop
@@ -85,7 +88,7 @@ class EngineQueue(Generic[A, B]):
         self._limits = limits or QueueLimits()
         self._clock = clock
         self._wall_clock = wall_clock
-        self._callers: dict[int, _Caller[A, B]] = {}
+        self._callers: dict[int, Caller[A, B]] = {}
         self._numbers = itertools.count()
         self._images_per_s = 0.0
         self._is_closed = False
@@ -109,6 +112,17 @@ class EngineQueue(Generic[A, B]):
         door is closed, DeadlineError when the caller's own deadline passes first, TooLargeError when one batch cannot
         hold the canvases, UnavailableError after `close`, and what `work` raised for this item.
         """
+        caller = self.offer(item, images=images, stream_id=stream_id, urgency=urgency, bucket=bucket)
+        return await self.answer(caller)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Let what is offered in this block come at once, so that a lane may take it together; it may not wait."""
+        with self._changed:
+            yield
+
+    def offer(self, item: A, *, images: int, stream_id: str | None, urgency: Urgency, bucket: Bucket) -> Caller[A, B]:
+        """The first half of `submit`: from here on it waits. Raises as `submit` does at once."""
         if images > bucket.max_batch:
             raise TooLargeError(f"{images} canvases, and the model takes {bucket.max_batch} at once")
         if not 0 <= urgency.priority <= MAX_PRIORITY:
@@ -128,17 +142,22 @@ class EngineQueue(Generic[A, B]):
             bucket=bucket,
             is_hard=is_hard,
         )
-        caller: _Caller[A, B] = _Caller(item, offered, loop, loop.create_future())
+        caller: Caller[A, B] = Caller(item, offered, loop, loop.create_future())
         self._admit(caller)
+        return caller
+
+    async def answer(self, caller: Caller[A, B]) -> Served[B]:
+        """The second half of `submit`, once for each that was offered; who is cancelled in it leaves."""
+        left_s = caller.offered.due_s - self._clock() if caller.offered.is_hard else None
         try:
-            async with asyncio.timeout(wait_s if is_hard else None) as limit:
+            async with asyncio.timeout(left_s) as limit:
                 return await caller.answer
         except TimeoutError:
             if not limit.expired():
                 raise  # the work's own
             raise DeadlineError("the deadline passed before the answer was there") from None
         finally:
-            self._forget(offered.number)
+            self._forget(caller.offered.number)
 
     def close(self) -> None:
         """End all that waits with UnavailableError, and come back when the lanes have finished what they run."""
@@ -157,7 +176,7 @@ class EngineQueue(Generic[A, B]):
             return self._limits.slo_s, False
         return min(max(0.0, ahead_s), self._limits.max_ahead_s), True
 
-    def _admit(self, caller: _Caller[A, B]) -> None:
+    def _admit(self, caller: Caller[A, B]) -> None:
         with self._changed:
             if self._is_closed:
                 raise UnavailableError
@@ -199,7 +218,7 @@ class EngineQueue(Generic[A, B]):
             LOG.exception("a lane failed outside of its work")
             self._end_all(InternalError())  # nobody may wait for a lane that is not there
 
-    def _next_batch(self) -> list[_Caller[A, B]]:
+    def _next_batch(self) -> list[Caller[A, B]]:
         """What the policy gives this lane, as soon as there is something; empty at the end."""
         with self._changed:
             while not self._is_closed:
@@ -211,7 +230,7 @@ class EngineQueue(Generic[A, B]):
                 self._changed.wait(None if cut.wake_s is None else max(0.0, cut.wake_s - now_s))
             return []
 
-    def _run(self, batch: list[_Caller[A, B]]) -> None:
+    def _run(self, batch: list[Caller[A, B]]) -> None:
         started_s = self._clock()
         ended = run_apart(self._work, [caller.item for caller in batch])
         ended_s = self._clock()
@@ -243,9 +262,9 @@ def _passed() -> Broken:
     return Broken(DeadlineError("the deadline passed before the work began"))
 
 
-def _tell(ended: Sequence[tuple[_Caller[A, B], Served[B] | Broken]]) -> None:
+def _tell(ended: Sequence[tuple[Caller[A, B], Served[B] | Broken]]) -> None:
     """Hand the answers to those who await them, with one call for each event loop."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Caller[A, B], Served[B] | Broken]]] = {}
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Caller[A, B], Served[B] | Broken]]] = {}
     for pair in ended:
         by_loop.setdefault(pair[0].loop, []).append(pair)
     for loop, pairs in by_loop.items():
@@ -255,7 +274,7 @@ def _tell(ended: Sequence[tuple[_Caller[A, B], Served[B] | Broken]]) -> None:
             LOG.debug("an answer came after its event loop had ended")
 
 
-def _settle(pairs: Sequence[tuple[_Caller[A, B], Served[B] | Broken]]) -> None:
+def _settle(pairs: Sequence[tuple[Caller[A, B], Served[B] | Broken]]) -> None:
     for caller, result in pairs:
         if caller.answer.done():
             continue

@@ -14,7 +14,7 @@ from app.core.frame import Detections, EncodedFrame, Frame, ModelInput
 from app.core.model import ModelSpec
 from app.core.outcome import Failed, Outcome
 from app.core.ports import Engine
-from app.pipeline.engine_queue import EngineQueue, QueueLimits
+from app.pipeline.engine_queue import Caller, EngineQueue, QueueLimits
 from app.pipeline.guarded_engine import GuardedEngine, Inference
 from app.policy.batch_policy import BatchPolicy, Bucket
 from app.policy.deadline_batching import DeadlineParameters, DeadlinePolicy
@@ -90,21 +90,30 @@ class Serving:
         """One outcome for each, in order. They come to the queue together, so that a batch may take them together."""
         self._open += len(items)
         try:
-            return list(await asyncio.gather(*(self._detect_one(item, prepare) for item in items)))
+            with self._queue.together():
+                offered = [self._offered(item, prepare) for item in items]
+            return list(
+                await asyncio.gather(*(self._answer(item, one) for item, one in zip(items, offered, strict=True)))
+            )
         finally:
             self._open -= len(items)
 
-    async def _detect_one(self, item: F, prepare: Prepare[F]) -> Outcome[Detections]:
-        tile = item.query.tile
-        images = 1 if tile == 1 else 1 + tile**2
+    def _offered(self, item: F, prepare: Prepare[F]) -> Caller[_Job[Any], Outcome[Detections]] | SightlineError:
+        images = 1 if item.query.tile == 1 else 1 + item.query.tile**2
+        urgency, bucket = item.urgency, self._bucket(images)
         try:
-            served = await self._queue.submit(
-                _Job(item, prepare),
-                images=images,
-                stream_id=item.ref.stream_id,
-                urgency=item.urgency,
-                bucket=self._bucket(images),
-            )
+            job = _Job(item, prepare)
+            return self._queue.offer(job, images=images, stream_id=urgency.share, urgency=urgency, bucket=bucket)
+        except SightlineError as error:
+            return error
+
+    async def _answer(
+        self, item: F, offered: Caller[_Job[Any], Outcome[Detections]] | SightlineError
+    ) -> Outcome[Detections]:
+        if isinstance(offered, SightlineError):
+            return Failed(ref=item.ref, error=offered)
+        try:
+            served = await self._queue.answer(offered)
         except SightlineError as error:
             return Failed(ref=item.ref, error=error)
         except Exception:  # noqa: BLE001  the queue has written it down

@@ -55,7 +55,7 @@ class StreamDetection:
     async def _sent(self, frames: Sequence[EncodedFrame | Frame], spec: StreamSpec) -> list[Outcome[Detections]]:
         """Another version begins with a batch, never within one."""
         route = self._around.models.route(self._ask, model=spec.model)
-        urgency = Urgency(priority=spec.priority)
+        urgency = Urgency(priority=spec.priority, share=self._ask.user)
         routed = [replace(frame, route=route, urgency=urgency) for frame in frames]
         if decoded := [frame for frame in routed if isinstance(frame, Frame)]:
             return await self._around.chain.detect_decoded(decoded)

@@ -1,5 +1,6 @@
 """ByteTrack for one stream: detections of a frame in, the same detections with identities out."""
 
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -116,11 +117,13 @@ class ByteTracker:
         if self._rim.size_px != size_px:
             self._rim = Rim(width_px=size_px[0], height_px=size_px[1])
         score, label, low_score = detections.score, detections.label, self._parameters.low_score
-        xyxy = detections.xyxy.T.astype(np.float64)
-        is_finite, is_box, is_used = np.isfinite(xyxy), xyxy[2:] > xyxy[:2], score >= low_score
-        if sum(map(np.count_nonzero, (is_finite, is_box, is_used))) == 7 * score.size:
+        xyxy = detections.xyxy.T.astype(np.float64, order="C")  # rows side by side: what follows reads row by row
+        is_box, is_used = xyxy[2:] > xyxy[:2], score >= low_score
+        # A sum of squares of single-precision numbers does not overflow: it is finite if each of them is.
+        flat, count = xyxy.reshape(-1), score.size
+        if isfinite(flat.dot(flat)) and np.count_nonzero(is_box) == 2 * count == 2 * np.count_nonzero(is_used):
             return _Seen(None, centred(xyxy), self._rim.sides(xyxy), label, score)
-        place = (is_finite.all(axis=0) & is_box.all(axis=0) & is_used).nonzero()[0]
+        place = (np.isfinite(xyxy).all(axis=0) & is_box.all(axis=0) & is_used).nonzero()[0]
         xyxy = xyxy.take(place, axis=1)
         return _Seen(place, centred(xyxy), self._rim.sides(xyxy), label.take(place), score.take(place))
 
@@ -135,7 +138,8 @@ class ByteTracker:
             is_possible &= tracks.label.take(row) == seen.label.take(col)
         is_high = (seen.score >= knobs.high_score).take(col)
         first = int(row.searchsorted(tracks.confirmed))  # edge of a track not confirmed
-        is_possible[first:] &= is_high[first:]
+        if first < row.size:
+            is_possible[first:] &= is_high[first:]
         # The first association outweighs the others, so that it comes out as if solved before them. Those share neither
         # tracks nor detections.
         np.multiply(iou[:first], _BEFORE, out=iou[:first], where=is_high[:first])

@@ -47,12 +47,12 @@ class BoxMotion:
 
     def __init__(self, parameters: TrackerParameters) -> None:
         self._noise = np.square([[parameters.position_noise], [parameters.size_noise]])
-        self._drift = np.square([parameters.position_drift, parameters.size_drift])
+        self._drift = (parameters.position_drift**2, parameters.size_drift**2)
         self._begun = np.zeros((BELIEF_ROWS, 1))
         self._begun[8:10] = self._noise
         self._begun[12:14, 0] = np.square([parameters.initial_speed, parameters.initial_growth])
         self.step_s = UNSTEPPED_S
-        self._step: Array = np.empty((3, 3))
+        self._step: Array = np.eye(3)
         self._unrest: Array = np.empty((6, 1))
 
     def begin(self, boxes: Array, *, sides: Array | None = None) -> Belief:
@@ -86,8 +86,17 @@ class BoxMotion:
     def assume_step(self, step_s: float) -> None:
         """Compute spreads with this step until one comes that differs by more than rounding."""
         self.step_s = step_s
-        self._step = np.array([[1.0, 2 * step_s, step_s * step_s], [0.0, 1.0, step_s], [0.0, 0.0, 1.0]])
-        self._unrest = np.multiply.outer([step_s**3 / 3, step_s**2 / 2, step_s], self._drift).reshape(6, 1)
+        # Number by number: stamps in whole milliseconds bring another step with most frames.
+        self._step[0, 1] = 2 * step_s
+        self._step[0, 2] = step_s * step_s
+        self._step[1, 2] = step_s
+        of_place, of_size = self._drift
+        variance, covariance = step_s**3 / 3, step_s**2 / 2
+        self._unrest[:, 0] = (
+            *(variance * of_place, variance * of_size),
+            *(covariance * of_place, covariance * of_size),
+            *(step_s * of_place, step_s * of_size),
+        )
 
     def correct(self, belief: Belief, *, rows: NDArray[np.intp], boxes: Array, sides: Array | None = None) -> None:
         """Take in what was measured, in place: column i of `boxes` `(4, m)`, see `centred`, for track `rows[i]`.

@@ -26,5 +26,5 @@ class Rim:
         is_on_rim = np.abs(gap, out=gap) <= self._tolerance
         if not np.count_nonzero(is_on_rim):
             return None
-        sides: Array = np.subtract(is_on_rim[2:], is_on_rim[:2], dtype=np.float64)
-        return sides
+        on_rim = is_on_rim.view(np.int8)
+        return (on_rim[2:] - on_rim[:2]).astype(np.float64)

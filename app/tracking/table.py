@@ -1,5 +1,7 @@
 """The tracks of one stream as one block of numbers, a row per property and a column per track."""
 
+from math import inf
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,6 +34,8 @@ class TrackTable:
 
     def __init__(self) -> None:
         self.confirmed = 0
+        self._new_ids = 0  # tracks that have an id, but are not `confirmed` yet
+        self._all_since_s = -inf  # no track was last seen before this
         self._hold(np.empty((_ROWS, 0)))
 
     @property
@@ -42,6 +46,7 @@ class TrackTable:
     def take_up(self, block: Array, *, confirmed: int) -> None:
         """Hold the tracks of another table, `confirmed` of them with ids."""
         self.confirmed = confirmed
+        self._all_since_s = -inf
         self._hold(block)
 
     def __len__(self) -> int:
@@ -71,21 +76,27 @@ class TrackTable:
         is_due = self.begun[self.confirmed :] <= begun_by
         is_due &= self.seen[self.confirmed :] == frame
         rows = is_due.nonzero()[0]
+        self._new_ids = int(rows.size)
         if rows.size:
             self.track_id[self.confirmed :][rows] = np.arange(next_id, next_id + rows.size)
-        return next_id + int(rows.size)
+        return next_id + self._new_ids
 
     def forget_missed(self, *, frame: int) -> None:
         """Forget the unconfirmed tracks not seen in this frame; rows just given an id are `confirmed` from here on."""
-        wanted = self.seen == frame
-        wanted |= self.track_id > 0
-        if np.count_nonzero(wanted) < len(self):
+        is_seen = self.seen[self.confirmed :] == frame  # a track that was just given an id is
+        if np.count_nonzero(is_seen) < is_seen.size:
+            wanted = np.ones(len(self), np.bool_)
+            wanted[self.confirmed :] = is_seen
             self._hold(self._block.compress(wanted, axis=1))
-        self.confirmed = int(np.count_nonzero(self.track_id > 0))
+        self.confirmed += self._new_ids
+        self._new_ids = 0
 
     def forget_lost(self, *, before_s: float) -> None:
-        """Forget the tracks last seen before this time."""
+        """Forget the tracks last seen before this time, which is not before that of the call before."""
+        if before_s <= self._all_since_s:
+            return  # most frames: the track unseen for longest still has some of its time left
         wanted = self.seen_s >= before_s
         if np.count_nonzero(wanted) < len(self):
             self.confirmed = int(np.count_nonzero(wanted[: self.confirmed]))
             self._hold(self._block.compress(wanted, axis=1))
+        self._all_since_s = float(self.seen_s.min()) if len(self) else before_s

@@ -1,7 +1,7 @@
 """The demo model's data: camera-farm frames as the service would see them, with Ultralytics labels."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from engines.accuracy import LabelledFrame
 from load_tests.camfarm.actor import LABEL_NAMES
-from load_tests.camfarm.painter import Painter
+from load_tests.camfarm.painter import Painter, Shot
 from load_tests.camfarm.scene import Camera, Scene
 from load_tests.camfarm.truth import FrameTruth
 
@@ -37,12 +38,17 @@ class Recipe:
     min_side_px: float = 8.0
 
 
-def label_rows(truth: FrameTruth, recipe: Recipe, *, width_px: int, height_px: int) -> list[str]:
-    """Ultralytics label lines (class, centre x, centre y, width, height as shares) of what must be found."""
+def is_wanted(truth: FrameTruth, recipe: Recipe, *, width_px: int, height_px: int) -> npt.NDArray[np.bool_]:
+    """Which of the frame's objects must be found."""
     side = (truth.xyxy[:, 2:] - truth.xyxy[:, :2]).min(axis=1, initial=np.inf)
     unhidden = truth.visibility / np.maximum(truth.in_frame, 1e-6)
     scale = recipe.input_px / max(width_px, height_px)
-    wanted = (unhidden >= recipe.min_unhidden) & (side * scale >= recipe.min_side_px)
+    return np.asarray((unhidden >= recipe.min_unhidden) & (side * scale >= recipe.min_side_px))
+
+
+def label_rows(truth: FrameTruth, recipe: Recipe, *, width_px: int, height_px: int) -> list[str]:
+    """Ultralytics label lines (class, centre x, centre y, width, height as shares) of what must be found."""
+    wanted = is_wanted(truth, recipe, width_px=width_px, height_px=height_px)
     rows = []
     for (x1, y1, x2, y2), label in zip(truth.xyxy[wanted], truth.label[wanted], strict=True):
         x, y = (x1 + x2) / 2 / width_px, (y1 + y2) / 2 / height_px
@@ -50,14 +56,42 @@ def label_rows(truth: FrameTruth, recipe: Recipe, *, width_px: int, height_px: i
     return rows
 
 
-def _as_received(rgb: npt.NDArray[np.uint8], rng: np.random.Generator, *, input_px: int) -> npt.NDArray[np.uint8]:
-    """The frame in BGR after JPEG and the service's scaling to the model's longer side."""
+def labelled_frames(recipe: Recipe) -> Iterator[LabelledFrame]:
+    """The recipe's frames as cameras send them, after JPEG and at their own size, with what must be found in them."""
+    for seed in range(recipe.first_seed, recipe.first_seed + recipe.seeds):
+        rng = np.random.default_rng([seed, 901])
+        for shot in _shots(seed, rng, frames=recipe.frames_per_seed):
+            bgr = _after_jpeg(shot.rgb, rng)
+            height_px, width_px = bgr.shape[:2]
+            wanted = is_wanted(shot.truth, recipe, width_px=width_px, height_px=height_px)
+            rgb = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+            yield LabelledFrame(rgb=rgb, xyxy=shot.truth.xyxy[wanted], label=shot.truth.label[wanted])
+
+
+def _shots(seed: int, rng: np.random.Generator, *, frames: int) -> Iterator[Shot]:
+    """One seed's street from one camera, both drawn from `rng`; a frame is painted when it is asked for."""
+    width_px, height_px = _SIZES_PX[rng.integers(len(_SIZES_PX))]
+    scene = Scene(seed=seed, density=float(rng.uniform(5.0, 16.0)))
+    camera = Camera(width_px=width_px, height_px=height_px, fps=1 / _BETWEEN_FRAMES_S, stream=seed)
+    painter = Painter(scene, camera)
+    for seq in range(frames):
+        yield painter.shot(seq)
+
+
+def _after_jpeg(rgb: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """The frame in BGR after JPEG of some quality."""
     quality = int(rng.integers(55, 96))
     jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     bgr = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
     if bgr is None:
         message = "a JPEG written here could not be read back"
         raise RuntimeError(message)
+    return np.asarray(bgr, np.uint8)
+
+
+def _as_received(rgb: npt.NDArray[np.uint8], rng: np.random.Generator, *, input_px: int) -> npt.NDArray[np.uint8]:
+    """The frame in BGR after JPEG and the service's scaling to the model's longer side."""
+    bgr = _after_jpeg(rgb, rng)
     scale = input_px / max(bgr.shape[:2])
     size = (round(bgr.shape[1] * scale), round(bgr.shape[0] * scale))
     means = (cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_LINEAR)
@@ -67,13 +101,9 @@ def _as_received(rgb: npt.NDArray[np.uint8], rng: np.random.Generator, *, input_
 def _draw_seed(seed: int, folder: Path, recipe: Recipe) -> int:
     """Write one seed's frames and labels; returns how many objects were labelled."""
     cv2.setNumThreads(1)
-    rng = np.random.default_rng([seed, 901])
-    width_px, height_px = _SIZES_PX[rng.integers(len(_SIZES_PX))]
-    scene = Scene(seed=seed, density=float(rng.uniform(5.0, 16.0)))
-    camera = Camera(width_px=width_px, height_px=height_px, fps=1 / _BETWEEN_FRAMES_S, stream=seed)
-    painter, labelled = Painter(scene, camera), 0
-    for seq in range(recipe.frames_per_seed):
-        shot = painter.shot(seq)
+    rng, labelled = np.random.default_rng([seed, 901]), 0
+    for seq, shot in enumerate(_shots(seed, rng, frames=recipe.frames_per_seed)):
+        height_px, width_px = shot.rgb.shape[:2]
         rows = label_rows(shot.truth, recipe, width_px=width_px, height_px=height_px)
         name = f"{seed:06d}_{seq:02d}"
         cv2.imwrite(str(folder / "images" / f"{name}.png"), _as_received(shot.rgb, rng, input_px=recipe.input_px))

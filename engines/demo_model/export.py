@@ -1,7 +1,5 @@
-"""Turns a checkpoint into model.onnx and card.json."""
+"""Turns a checkpoint into model.onnx and what belongs beside it."""
 
-import hashlib
-import json
 import platform
 import shutil
 from datetime import UTC, datetime
@@ -13,6 +11,7 @@ from typing import Any
 import onnx
 from ultralytics import YOLO
 
+from engines.manifest import describe
 from load_tests.camfarm.actor import LABEL_NAMES
 
 MAX_BYTES = 12 * 1024 * 1024
@@ -32,7 +31,7 @@ _LICENCE = (
 def write_model(
     checkpoint: Path, target: Path, *, input_px: int, quality: dict[str, Any], made: dict[str, Any]
 ) -> None:
-    """Write `target`/model.onnx (dynamic batch, raw head) and card.json; ValueError when the file is too large.
+    """Write `target`/model.onnx (dynamic batch, raw head), golden outputs and card; ValueError for too large a file.
 
     `made` says how: "plan", "command", "note", and "durations" in seconds.
     """
@@ -48,20 +47,19 @@ def write_model(
     model = target / "model.onnx"
     shutil.move(exported, model)
     _tidy(model, input_px=input_px)
-    data = model.read_bytes()
-    if len(data) > MAX_BYTES:
-        message = f"the model has {len(data)} bytes, more than {MAX_BYTES}"
+    size_bytes = model.stat().st_size
+    if size_bytes > MAX_BYTES:
+        message = f"the model has {size_bytes} bytes, more than {MAX_BYTES}"
         raise ValueError(message)
-    card = {
+    facts = {
         "name": NAME,
         "version": VERSION,
         "labels": list(LABEL_NAMES),
         **_interface(input_px),
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "bytes": len(data),
+        "precision": "fp32",
+        "bytes": size_bytes,
         "parameters": sum(weight.numel() for weight in YOLO(str(checkpoint)).model.parameters()),
-        **quality,
-        "evaluation": _EVALUATION,
+        "quality": {**quality, "evaluation": _EVALUATION},
         "training": made["plan"],
         "command": made["command"],
         "durations": made["durations"],
@@ -71,7 +69,7 @@ def write_model(
         "note": made["note"],
         "licence": _LICENCE,
     }
-    (target / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+    describe(target, facts)
 
 
 def _interface(input_px: int) -> dict[str, Any]:

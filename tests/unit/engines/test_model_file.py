@@ -9,7 +9,6 @@ import pytest
 
 from app.core.errors import ModelError
 from app.core.model import Head
-from engines.card import read_card
 from engines.model_file import read_model_file
 from engines.onnx_sketch import Sketch
 from engines.tiny_yolo import tiny_yolo
@@ -104,7 +103,7 @@ def test_another_file_than_the_card_describes_is_refused(tmp_path: Path) -> None
 def test_a_broken_card_is_refused(card: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "card.json").write_text(card)
     with pytest.raises(ModelError, match=words):
-        read_card(tmp_path)
+        read_model_file(tmp_path / "model.onnx")
 
 
 def test_a_file_that_is_not_there_is_an_error_without_its_folder(tmp_path: Path) -> None:
@@ -141,3 +140,37 @@ def test_an_end_to_end_model_without_class_names_is_refused(tmp_path: Path) -> N
     model.metadata_props.extend(kept)
     with pytest.raises(ModelError, match="names no classes"):
         read_model_file(store(tmp_path, model))
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 1000, -1])
+def test_a_truncated_file_is_refused(length: int, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(tiny_yolo(Head.YOLOV8).SerializeToString()[:length])
+    with pytest.raises(ModelError, match="not an ONNX model"):
+        read_model_file(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("side", ["input", "output"])
+def test_a_model_of_dynamic_rank_is_refused(side: str, tmp_path: Path) -> None:
+    model = tiny_yolo(Head.YOLOV8)
+    tensors = {"input": model.graph.input, "output": model.graph.output}[side]
+    tensors[0].type.tensor_type.ClearField("shape")
+    with pytest.raises(ModelError):
+        read_model_file(store(tmp_path, model))
+
+
+@pytest.mark.parametrize("shape", [(None, 1, 64, 64), (None, 3, 64), (3, 64, 64), (None, 3, 64, 64, 1), ()])
+def test_an_input_of_another_shape_is_refused_with_what_was_found(
+    shape: tuple[int | None, ...], tmp_path: Path
+) -> None:
+    model = tiny_yolo(Head.YOLOV8)
+    pixels = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, shape)
+    model.graph.input[0].CopyFrom(pixels)
+    with pytest.raises(ModelError, match=r"one .* float32 picture; this one takes images"):
+        read_model_file(store(tmp_path, model))
+
+
+def test_a_path_that_is_a_link_is_followed_because_an_operator_wrote_it(tmp_path: Path) -> None:
+    store(tmp_path / "street" / "1.2.3", tiny_yolo(Head.YOLOV8))
+    (tmp_path / "current.onnx").symlink_to(tmp_path / "street" / "1.2.3" / "model.onnx")
+    spec = read_model_file(tmp_path / "current.onnx").spec
+    assert (spec.name, spec.version) == ("street", "1.2.3")
