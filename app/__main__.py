@@ -11,6 +11,7 @@ from app.command import detect, fault_arguments, models_arguments, preview, stre
 from app.core.errors import SightlineError
 from app.media.preview import MAX_SIDE_PX, QUALITIES, QUALITY, SIDES_PX
 from app.settings import Settings
+from engines import command as engine_command
 from engines.opening import open_engine
 
 
@@ -40,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     live = commands.add_parser("stream", help="live streams of a running service")
     stream_arguments.add_arguments(live)
     models_arguments.add_arguments(commands.add_parser("models", help="the versions and routes of a running service"))
+    engine_command.add_arguments(commands.add_parser("engine", help="plans for this GPU, what a model is, timings"))
     planted = commands.add_parser("faults", help="faults planted in a running service, to rehearse")
     fault_arguments.add_arguments(planted)
     return parser
@@ -91,12 +93,17 @@ def _faults(arguments: argparse.Namespace, _parser: argparse.ArgumentParser) -> 
     return asyncio.run(faults.run(arguments))
 
 
-_REMOTE: Mapping[str, Callable[[argparse.Namespace, argparse.ArgumentParser], int]] = {
+def _engine(arguments: argparse.Namespace, _parser: argparse.ArgumentParser) -> int:
+    return engine_command.run(arguments)
+
+
+_HANDED_ON: Mapping[str, Callable[[argparse.Namespace, argparse.ArgumentParser], int]] = {
     "stream": _stream,
     "models": _models,
     "faults": _faults,
+    "engine": _engine,
 }
-"""Commands to a running service."""
+"""Commands that neither detect nor track in this process."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -104,8 +111,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     try:
-        if (remote := _REMOTE.get(arguments.command)) is not None:
-            return remote(arguments, parser)
+        if (handed_on := _HANDED_ON.get(arguments.command)) is not None:
+            return handed_on(arguments, parser)
         if arguments.command == "preview":
             return preview.run(
                 arguments.image,

@@ -151,6 +151,8 @@ class ClusterModels:
         view: View | None = await self._book.ask(lambda book: book.view.remote(after, wait_s=wait_s), wait_s=wait_s)
         if view is None or view["revision"] == self._revision:
             return
+        if self._revision != after and view["revision"] < self._revision:
+            return  # one that was asked for later came first; alone, a lower number is that of a registry begun anew
         models = {name: _Known(one) for name, one in view["models"].items()}
         for name, known in models.items():
             self._specs |= {(name, version): spec for version, spec in known.specs.items()}

@@ -57,6 +57,7 @@ def main(arguments: list[str], *, opener: Callable[..., Engine] = open_engine) -
                 streams=job.streams,
                 threads_per_stream=job.threads_per_stream,
                 max_batch=job.max_batch,
+                sha256=job.sha256,
             )
             ready = _about(engine)
         _say(control, ready)

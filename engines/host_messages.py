@@ -23,6 +23,8 @@ _MAX_TEXT: Final = 16_000
 class Job:
     """What the process is to open, as `engines.opening.open_engine` takes it; a path is absolute.
 
+    The process reads the file itself: with `sha256` it serves what its owner has checked, or nothing.
+
     While it loads, the process is `load_nice` steps less urgent; `memory_bytes` caps its address space.
     """
 
@@ -33,6 +35,7 @@ class Job:
     max_batch: int
     load_nice: int
     memory_bytes: int | None
+    sha256: str | None = None
 
     @property
     def path(self) -> Path | None:

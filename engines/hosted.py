@@ -203,6 +203,7 @@ class Opening(TypedDict, total=False):
     streams: int | None
     threads_per_stream: int
     max_batch: int
+    sha256: str | None
 
 
 def open_hosted_engine(
@@ -245,6 +246,7 @@ def _begin(model: Path | None, *, limits: HostLimits | None, module: str, **open
         streams=opening.get("streams"),
         threads_per_stream=opening.get("threads_per_stream", 1),
         max_batch=opening.get("max_batch", 8),
+        sha256=opening.get("sha256"),
         load_nice=limits.load_nice,
         memory_bytes=limits.memory_bytes,
     )

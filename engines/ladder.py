@@ -1,6 +1,7 @@
 """Every way to run one version of a model, best first, behind one engine; each model in a process of its own."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -8,10 +9,17 @@ from app.pipeline.engine_slot import Opening
 from app.pipeline.fault_inbox import FaultInbox
 from app.pipeline.guarded_engine import GuardedEngine
 from app.policy.ladder import Rung
+from engines.cuda.bindings import cuda_available
 from engines.fake_gpu import Calibration, FakeEngineParameters, FakeGpu, FakeGpuEngine
 from engines.hosted import HostedEngine, HostLimits, open_hosted_engine
+from engines.opening import Kind
 
-EngineKind: TypeAlias = Literal["auto", "reference", "onnxruntime", "openvino", "tensorrt", "fake-gpu"]
+EngineKind: TypeAlias = Kind | Literal["fake-gpu"]
+_ON_THIS_MACHINE: Final[tuple[tuple[Rung, Kind], ...]] = (
+    (Rung.TENSORRT, "tensorrt"),
+    (Rung.ONNX_CUDA, "onnxruntime-cuda"),
+    (Rung.ONNX_CPU, "cpu"),
+)
 _CALIBRATION: Final = Calibration(seconds_per_image=0.002, seconds_per_call=0.006)
 """Of the order of a small YOLO on a GPU; assumed, not measured. What it answers takes the CPU's time besides."""
 
@@ -26,20 +34,30 @@ class EngineLadder:
     limits: HostLimits = field(default_factory=HostLimits)
     inbox: FaultInbox = field(default_factory=FaultInbox)
 
-    def open(self, model: Path | None) -> HostedEngine | GuardedEngine:
-        """Return a warm engine; ModelError when there is none. Blocks meanwhile."""
-        if self.kind != "fake-gpu":
-            return self._hosted(model)
-        on_cpu = self._hosted(model)
+    def open(self, model: Path | None, *, sha256: str | None = None) -> HostedEngine | GuardedEngine:
+        """Return a warm engine; ModelError when there is none, or the file is not that of `sha256`. Blocks meanwhile.
 
-        def on_gpu() -> FakeGpuEngine:
-            return FakeGpuEngine(gpu, [on_cpu], parameters=FakeEngineParameters(calibration=_CALIBRATION))
-
-        gpu = FakeGpu(inbox=self.inbox)
+        Where there is a GPU, each way to use it is tried, and the CPU at last. On the CPU there is one way.
+        """
+        if self.kind == "fake-gpu":
+            return self._on_fake_gpu(self._hosted(model, "cpu", sha256))
+        if self.kind != "auto" or model is None or not cuda_available():
+            return self._hosted(model, self.kind, sha256)
         return GuardedEngine(
-            [Opening(rung=Rung.TENSORRT, open=on_gpu), Opening(rung=Rung.ONNX_CPU, open=lambda: on_cpu)]
+            [Opening(rung=rung, open=partial(self._hosted, model, kind, sha256)) for rung, kind in _ON_THIS_MACHINE]
         )
 
-    def _hosted(self, model: Path | None) -> HostedEngine:
-        kind = "auto" if self.kind == "fake-gpu" else self.kind
-        return open_hosted_engine(model, limits=self.limits, kind=kind, streams=self.streams, max_batch=self.max_batch)
+    def _on_fake_gpu(self, on_cpu: HostedEngine) -> GuardedEngine:
+        gpu = FakeGpu(inbox=self.inbox)
+        parameters = FakeEngineParameters(calibration=_CALIBRATION)
+        return GuardedEngine(
+            [
+                Opening(rung=Rung.TENSORRT, open=lambda: FakeGpuEngine(gpu, [on_cpu], parameters=parameters)),
+                Opening(rung=Rung.ONNX_CPU, open=lambda: on_cpu),
+            ]
+        )
+
+    def _hosted(self, model: Path | None, kind: Kind, sha256: str | None) -> HostedEngine:
+        return open_hosted_engine(
+            model, limits=self.limits, kind=kind, streams=self.streams, max_batch=self.max_batch, sha256=sha256
+        )

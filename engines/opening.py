@@ -21,8 +21,10 @@ from engines.reference import ReferenceEngine
 from engines.rungs import Rung, open_best
 
 LOG = logging.getLogger("sightline")
-Kind: TypeAlias = Literal["auto", "reference", "onnxruntime", "openvino", "tensorrt"]
+Kind: TypeAlias = Literal["auto", "cpu", "reference", "onnxruntime", "openvino", "tensorrt", "onnxruntime-cuda"]
 
+_ON_GPU = ("tensorrt", "onnxruntime-cuda")
+"""In the order of `gpu_rungs`."""
 _PROBE_S = 0.5
 """How long each runtime is timed; two of them take the second that a start may cost."""
 _MAX_STREAMS = 16
@@ -49,24 +51,27 @@ def open_engine(
     streams: int | None = None,
     threads_per_stream: int = 1,
     max_batch: int = 8,
+    sha256: str | None = None,
 ) -> Engine:
     """Return a warm engine for the model; without a model, the reference engine.
 
-    `auto` takes the GPU where there is one, TensorRT before ONNX Runtime; on the CPU it opens the model in every
-    runtime there is, times each on the example and keeps the fastest. What stands in for a better one says so in
-    `degraded`. `streams` None takes one per core, divided by `threads_per_stream`, and two more. A ModelError says what
-    cannot be served.
+    `auto` takes the GPU where there is one, TensorRT before ONNX Runtime; else, as `cpu` does, it opens the model in
+    every runtime there is, times each on the example and keeps the fastest. What stands in for a better one says so in
+    `degraded`. With `sha256` the file must have that one. `streams` None takes one per core, divided by
+    `threads_per_stream`, and two more. A ModelError says what cannot be served.
     """
     streams = streams or min(available_cores() // threads_per_stream + _SPARE_STREAMS, _MAX_STREAMS)
     if _is_reference(model, kind):
         engine: Engine = ReferenceEngine(streams=streams)
     else:
         file = _file(model, kind)
-        kinds = list(_CLASSES) if kind == "auto" else [kind]
+        if sha256 is not None and sha256 != file.sha256:
+            raise ModelError("the model file has another SHA-256 than was asked for")
+        kinds = list(_CLASSES) if kind in {"auto", "cpu"} else [kind]
         layout = {"streams": streams, "threads_per_stream": threads_per_stream}
         on_cpu = Rung(name="the CPU", open=lambda: _fastest(file, kinds, **layout))
         on_gpu = _gpu_rungs(file, model, kind, max_batch=max_batch)
-        engine = open_best(on_gpu if kind == "tensorrt" else [*on_gpu, on_cpu])
+        engine = open_best(on_gpu if kind in _ON_GPU else [*on_gpu, on_cpu])
         _check_rows(engine)
     warm(engine, batch_sizes=_batch_sizes(max_batch))
     return engine
@@ -110,12 +115,12 @@ def _example(spec: ModelSpec) -> Pixels:
 
 def _gpu_rungs(file: ModelFile, model: Path | None, kind: Kind, *, max_batch: int) -> list[Rung]:
     """Return what is tried on the GPU; nothing where there is none, which takes a quarter of a millisecond to know."""
-    if model is None or kind not in {"auto", "tensorrt"} or (kind == "auto" and not cuda_available()):
+    if model is None or kind not in {"auto", *_ON_GPU} or (kind == "auto" and not cuda_available()):
         return []
     from engines.gpu_rungs import gpu_rungs  # what no CPU needs
 
     rungs = gpu_rungs(file, model, max_batch=max_batch)
-    return rungs[:1] if kind == "tensorrt" else rungs
+    return rungs if kind == "auto" else [rungs[_ON_GPU.index(kind)]]
 
 
 def _is_reference(model: Path | None, kind: Kind) -> bool:

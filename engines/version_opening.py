@@ -11,10 +11,11 @@ from app.core.errors import ModelError
 from app.core.model import ModelSpec
 from app.core.ports import RawOutput
 from app.pipeline.guarded_engine import GuardedEngine
-from engines.golden import GoldenObject, golden_check
+from engines.golden import golden_check
 from engines.golden_file import read_golden
 from engines.hosted import HostedEngine
 from engines.ladder import EngineLadder
+from engines.model_file import ModelFile
 from engines.store import ModelStore, StoredVersion
 
 
@@ -54,8 +55,9 @@ class VersionOpening:
         return await asyncio.to_thread(self._open, model, version, sha256)
 
     def _open(self, model: str, version: str, sha256: str | None) -> HostedEngine | GuardedEngine:
-        stored, expected = self._checked(model, version, sha256)
-        engine = self.ladder.open(stored.path)
+        stored, file = self._checked(model, version, sha256)
+        expected = read_golden(file.beside)
+        engine = self.ladder.open(stored.path, sha256=file.sha256)
         try:
             golden_check(_Rows(engine) if isinstance(engine, GuardedEngine) else engine, expected)
         except BaseException:
@@ -63,12 +65,10 @@ class VersionOpening:
             raise
         return engine
 
-    def _checked(
-        self, model: str, version: str, sha256: str | None
-    ) -> tuple[StoredVersion, tuple[GoldenObject, ...] | None]:
-        """Where the version lies, and what its golden outputs are, after every file of it has been checked."""
+    def _checked(self, model: str, version: str, sha256: str | None) -> tuple[StoredVersion, ModelFile]:
+        """Where the version lies, and every file of it, checked."""
         stored = self.store.find(model, version)
         file = self.store.read(stored)
         if sha256 is not None and sha256 != file.sha256:
             raise ModelError("the model file has another SHA-256 than was asked for")
-        return stored, read_golden(file.beside)
+        return stored, file

@@ -52,9 +52,18 @@ class VersionTraffic:
 
     def compare(self, route: Route, shadow: str, *, truth: Detections, answer: Outcome[Detections]) -> None:
         """The shadow has seen a frame too. One of other classes than what answered finds nothing right."""
+        key = _key(route, shadow)
         if isinstance(answer, Detections):
-            self._agreements[_key(route, shadow)].add(truth, answer)
+            if key not in self._agreements:
+                self._forget_before(route)
+            self._agreements[key].add(truth, answer)
         self.note(_instead(route, shadow), [answer])
+
+    def _forget_before(self, route: Route) -> None:
+        """What was begun under an older table of that model will never be enough, and would be kept for ever."""
+        for model, version, epoch in list(self._agreements):
+            if model == route.model and epoch < route.epoch:
+                del self._agreements[model, version, epoch]
 
     def take(self) -> tuple[Seen, ...]:
         """All that was seen since the last call; comparisons when they are enough."""

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from traceback import clear_frames
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -84,15 +83,16 @@ class Device:
     def _translated(self, work: Callable[..., T], *arguments: object) -> T:
         if self.is_broken:
             raise DeviceLostError
+        # Whoever keeps an error keeps the frames that it came through, and they what lies on the device: it would be
+        # freed later and in another thread. So an error leaves this thread without them.
         try:
             return work(*arguments)
         except SightlineError as error:
-            clear_frames(error.__traceback__)
-            raise
+            raise error.with_traceback(None) from None
         except (self._bindings.cuda.Error, CudaCallError) as error:
-            clear_frames(error.__traceback__)  # else what they hold on the device is freed by whoever drops the error
+            error.with_traceback(None)
             fault = error.fault if isinstance(error, CudaCallError) else fault_in_words(str(error))
-            LOG.warning("CUDA failed: %s: %s", _name(fault), str(error))  # a record keeps no frames
+            LOG.warning("CUDA failed: %s: %s", _name(fault), str(error))
             if fault is not None and fault.is_sticky:
                 self.is_broken = True
             raise error_for(fault) from None

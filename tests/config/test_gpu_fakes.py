@@ -12,7 +12,11 @@ REPOSITORY = Path(__file__).parents[2]
 STUBS = REPOSITORY.parent / "shared" / "stubs"
 TENSORRT, PYCUDA = STUBS / "tensorrt" / "__init__.pyi", STUBS / "pycuda" / "driver.pyi"
 needs_stubs = pytest.mark.skipif(not TENSORRT.exists(), reason="the stubs of TensorRT and PyCUDA are not here")
-PAIRS = [("tests/fake_tensorrt.py", TENSORRT), ("tests/fake_pycuda.py", PYCUDA)]
+PAIRS = [
+    ("tests/fake_tensorrt.py", TENSORRT),
+    ("tests/fake_tensorrt_names.py", TENSORRT),
+    ("tests/fake_pycuda.py", PYCUDA),
+]
 OWN = {"SimulatedGraphs", "plug_in", "install"}
 """A fake at a port of ours, not of PyCUDA's, and what plugs a new GPU or library in."""
 CONSTRUCTED = {"Builder", "Runtime", "OnnxParser", "Device", "Stream"}

@@ -35,7 +35,7 @@ def make_events(seqs: Sequence[int]) -> list[WireEvent]:
 
 
 async def pid_of(store: RayStreamStore) -> int:
-    return await store._ask(lambda book: book.__ray_call__.remote(lambda _self: os.getpid()))
+    return await store._book.ask(lambda book: book.__ray_call__.remote(lambda _self: os.getpid()))
 
 
 async def patiently(call: Any) -> Any:
@@ -110,7 +110,7 @@ def test_a_state_that_another_version_saved_is_not_taken_up_and_costs_an_epoch()
         store = RayStreamStore(namespace="shared")
         await store.create("versions", StreamSpec())
         theirs = {**{field.name: getattr(make_state(), field.name) for field in fields(StreamState)}, "of_theirs": 1}
-        await store._ask(lambda book: book.save.remote("versions", term=1, state=theirs, events=(), position=0))
+        await store._book.ask(lambda book: book.save.remote("versions", term=1, state=theirs, events=(), position=0))
         claim = await store.claim("versions")
         assert (claim.state, claim.epoch) == (None, 1)
 

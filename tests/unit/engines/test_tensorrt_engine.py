@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import pytest
 from app.core.errors import DeviceLostError, DeviceMemoryError, ModelError, SightlineError, UnavailableError
 from engines.plan_file import split_plan, with_words
 from engines.tensorrt_canvas import CanvasLanes
-from engines.tensorrt_engine import TensorRtEngine
 from engines.tensorrt_lane import Lane
 from tests.unit.engines.gpu_parts import Bench, canvases, make_bench
 
@@ -286,63 +284,6 @@ def test_without_a_gpu_no_object_of_tensorrt_is_made(bench: Bench) -> None:
         bench.engine(plan)
     assert bench.trt.objects_without_gpu == 0
     assert not bench.gpu.calls
-
-
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        (lambda _: b"", "no plan in this file"),
-        (lambda plan: plan[: len(plan) // 2], "engine of this plan"),
-        (lambda plan: plan[:-1], "magicTag"),
-        (lambda _: bytes(1000), "magicTag"),
-    ],
-    ids=["empty", "half", "one byte short", "zeros"],
-)
-def test_a_corrupt_or_truncated_plan_is_refused(bench: Bench, damage: Callable[[bytes], bytes], words: str) -> None:
-    plan = damage(bench.build().data)
-    with pytest.raises(ModelError, match=words):
-        TensorRtEngine(bench.file, plan, bindings=bench.bindings)
-    assert bench.left_over() == {}
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("device", "Another GPU"), ("tensorrt", "10.1.0"), ("compute_capability", [7, 5])]
-)
-def test_a_plan_for_another_machine_is_refused_before_tensorrt_sees_it(bench: Bench, name: str, value: object) -> None:
-    words, content = split_plan(bench.build().data)
-    with pytest.raises(ModelError, match=f"built for the {name.replace('_', ' ')}"):
-        bench.engine(with_words({**words, name: value}, content))
-    assert bench.left_over() == {}
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"outputs": ["output0", "protos"]},
-        {"outputs": []},
-        {"type": "INT32"},
-        {"output_type": "INT32"},
-        {"profiles": [[[1, 64, 64, 4]] * 3]},
-        {"profiles": [[[1, 64]] * 3]},
-        {"profiles": []},
-    ],
-    ids=["two outputs", "no output", "int32 in", "int32 out", "four channels", "two dimensions", "no profile"],
-)
-def test_a_plan_of_another_kind_is_refused(bench: Bench, change: dict[str, object]) -> None:
-    words, content = split_plan(bench.build().data)
-    plan = json.loads(content.removeprefix(b"fake plan")) | change
-    with pytest.raises(ModelError) as caught:
-        bench.engine(with_words(words, json.dumps(plan).encode()))
-    assert bench.left_over() == {}
-    assert caught.value.detail  # which was kept until here, and with it nothing of TensorRT's
-
-
-def test_shapes_that_stay_unknown_are_refused(bench: Bench) -> None:
-    plan = bench.build().data
-    bench.trt.missing_shapes = ["sizes"]
-    with pytest.raises(ModelError, match="sizes"):
-        bench.engine(plan)
-    assert bench.left_over() == {}
 
 
 @pytest.mark.parametrize(

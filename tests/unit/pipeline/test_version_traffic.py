@@ -107,6 +107,14 @@ def test_frames_under_two_tables_are_never_compared_together() -> None:
     assert [one.agreement for one in traffic.take()] == [None, None]
 
 
+def test_comparisons_of_older_tables_are_not_kept_for_ever() -> None:
+    traffic = VersionTraffic(slow_s=1.0)
+    for epoch in range(1, 20):
+        traffic.compare(route_to("1.0.0", epoch=epoch), "2.0.0", truth=answer(), answer=answer())
+        traffic.take()
+    assert [epoch for _, _, epoch in traffic._agreements] == [19]
+
+
 def test_a_frame_that_the_shadow_fails_at_is_its_error_and_is_not_compared() -> None:
     traffic = VersionTraffic(slow_s=1.0)
     for _ in range(60):
