@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install format lint test test-fast test-ray test-gpu check run demo demo-model load requirements proto
+.PHONY: help install format lint test test-fast test-ray test-nightly test-gpu check run demo demo-model load requirements proto
 BIN := .venv/bin
 SCENARIO ?= help
 CONFIG ?= serve_config.yaml
@@ -28,6 +28,9 @@ test-fast: install ## what needs no Ray and no server
 test-ray: install ## what needs a real local cluster
 	$(BIN)/python -m pytest tests/ray tests/e2e
 
+test-nightly: install ## what waits for minutes: heads that die, and the like
+	$(BIN)/python -m pytest -m nightly tests
+
 test-gpu: install ## what needs a GPU; fails without one
 	FAIL_WITHOUT_GPU=1 $(BIN)/python -m pytest tests/gpu
 
@@ -39,7 +42,7 @@ lint: install ## ruff, mypy strict, the layers
 
 check: lint test ## what CI runs
 
-load: install ## evidence: make load SCENARIO=decode (or tracker, image-efficiency, video-efficiency, memory, streams, time-true, outbox)
+load: install ## evidence: make load SCENARIO=decode (or tracker, image-efficiency, video-efficiency, memory, streams, time-true, outbox, batcher, swaps, gpu-faults)
 	@$(BIN)/python -m load_tests.$(subst -,_,$(SCENARIO))
 
 demo-model: install .venv-export/.installed ## train and export the bundled model (about an hour on two cores)

@@ -7,7 +7,7 @@ import time
 from contextvars import Context
 from typing import Final
 
-from app.core.errors import SightlineError
+from app.core.errors import ModelError, SightlineError
 from app.core.ports import Engine
 from app.pipeline.detector import Detector
 from app.pipeline.guarded_engine import GuardedEngine
@@ -60,6 +60,8 @@ class VersionLink:
         await self._told.wait()
 
     async def _open(self, load: Load) -> Engine | GuardedEngine:
+        if load.uri not in {"", f"{load.model}/{load.version}"}:
+            raise ModelError("uri: a version lies in the store by its own name, <model>/<version>")
         return await self._opening.open(load.model, load.version, sha256=load.sha256)
 
     async def _run(self) -> None:

@@ -1,10 +1,12 @@
 """Every way to run one version of a model, best first, behind one engine; each model in a process of its own."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from app.core.errors import ModelError
 from app.pipeline.engine_slot import Opening
 from app.pipeline.fault_inbox import FaultInbox
 from app.pipeline.guarded_engine import GuardedEngine
@@ -22,6 +24,7 @@ _ON_THIS_MACHINE: Final[tuple[tuple[Rung, Kind], ...]] = (
 )
 _CALIBRATION: Final = Calibration(seconds_per_image=0.002, seconds_per_call=0.006)
 """Of the order of a small YOLO on a GPU; assumed, not measured. What it answers takes the CPU's time besides."""
+_TIMED: Final[dict[str, Kind]] = {"openvino": "openvino", "onnxruntime": "onnxruntime"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,8 @@ class EngineLadder:
     max_batch: int = 8
     limits: HostLimits = field(default_factory=HostLimits)
     inbox: FaultInbox = field(default_factory=FaultInbox)
+    _proven: list[Kind] = field(default_factory=list, init=False, repr=False)
+    """The runtime that was the fastest for the model before: to time them all again would take the cores from it."""
 
     def open(self, model: Path | None, *, sha256: str | None = None) -> HostedEngine | GuardedEngine:
         """Return a warm engine; ModelError when there is none, or the file is not that of `sha256`. Blocks meanwhile.
@@ -58,6 +63,15 @@ class EngineLadder:
         )
 
     def _hosted(self, model: Path | None, kind: Kind, sha256: str | None) -> HostedEngine:
+        if kind in {"auto", "cpu"} and self._proven:
+            with suppress(ModelError):  # another model may need another runtime
+                return self._opened(model, self._proven[0], sha256)
+        engine = self._opened(model, kind, sha256)
+        if engine.runtime in _TIMED:
+            self._proven[:] = [_TIMED[engine.runtime]]
+        return engine
+
+    def _opened(self, model: Path | None, kind: Kind, sha256: str | None) -> HostedEngine:
         return open_hosted_engine(
             model, limits=self.limits, kind=kind, streams=self.streams, max_batch=self.max_batch, sha256=sha256
         )

@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = actions.add_parser("add", parents=[common], help="load a version beside those that answer")
     add.add_argument("model", metavar="MODEL")
     add.add_argument("version", metavar="X.Y.Z")
-    add.add_argument("--sha256", required=True, help="of the version's manifest")
-    add.add_argument("--uri", default="", help="a name in the model store; default: by its number")
+    add.add_argument("--sha256", required=True, help="of its model.onnx")
+    add.add_argument("--uri", default="", help="its name in the store, MODEL/X.Y.Z, which is the default")
     add.add_argument("--unload", action="store_true", help="instead: no replica shall have it")
     add.add_argument("--wait", type=_seconds, metavar="S", help="until it is WARM, for at most so many seconds")
 

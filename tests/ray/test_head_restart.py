@@ -54,7 +54,9 @@ def used(driver: Driver, namespace: str) -> dict[str, list[dict[str, Any]]]:
     return given
 
 
-@pytest.mark.parametrize(("storage", "kill"), [(in_rocksdb, kill_all), (in_redis, kill_gcs)])
+@pytest.mark.parametrize(
+    ("storage", "kill"), [(in_rocksdb, kill_all), pytest.param(in_redis, kill_gcs, marks=pytest.mark.nightly)]
+)
 def test_terms_and_epochs_outlive_the_head_and_a_claim_goes_on_from_them(
     storage: Callable[[Path], AbstractContextManager[dict[str, str]]], kill: Callable[[Node], None], tmp_path: Path
 ) -> None:
@@ -85,6 +87,7 @@ def test_terms_and_epochs_outlive_the_head_and_a_claim_goes_on_from_them(
             assert (given_later["term"], given_later["epoch"]) == (4, 3)
 
 
+@pytest.mark.nightly
 def test_without_fault_tolerance_the_records_end_with_the_head_and_its_nodes_soon_after() -> None:
     """The positive control: nothing but the store makes the difference."""
     with two_nodes() as cluster:
