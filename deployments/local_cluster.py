@@ -39,7 +39,9 @@ SERVE_ENVIRONMENT = {
 code never blocks the loop. The controller looks twice a second, not ten times. Replicas, which are the work here, are
 not niced: 2 % more video frames. See CONTRIBUTING.md, Decisions."""
 _FIRST_INGRESS_PORT, _BLOCK_PORTS, _BLOCKS = 20_000, 100, 100
-"""Below the ports that the system hands out."""
+_OWN_PORTS = range(30_100, 32_700)
+"""All below the ports that the system hands out, and above those that Ray's workers take: what starts seconds later
+finds its port still free."""
 SETTLE_S = 2.0
 OBJECT_STORE_BYTES = 512 * 1024**2
 
@@ -209,10 +211,12 @@ def _ingress_ports() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that nobody listens on now, on any address, and that the system hands to nobody in the meantime."""
+    while True:
+        port = _OWN_PORTS[secrets.randbelow(len(_OWN_PORTS))]
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", port))
+            return port
 
 
 def _listens(port: int) -> bool:

@@ -11,7 +11,7 @@ import httpx
 from load_tests.swap_models import MODEL, Written
 
 READY: Final = frozenset({"WARM", "CANARY", "PRIMARY"})
-_POLL_S: Final = 0.1
+_POLL_S: Final = 0.2
 _PATIENCE_S: Final = 60.0
 
 
@@ -62,8 +62,8 @@ class Operator:
                 raise RuntimeError(f"{version} is {state}, not one of {states}: {status['versions']}")
             await asyncio.sleep(_POLL_S)
 
-    async def settled(self, version: str) -> dict[str, Any]:
-        """The model as soon as nobody holds anything but the primary and that version."""
+    async def settled(self, version: str | None = None) -> dict[str, Any]:
+        """The model as soon as nobody holds anything but the primary, and that version."""
         async with asyncio.timeout(_PATIENCE_S):
             while True:
                 status = await self.model()

@@ -13,7 +13,8 @@ from typing import Any, Final
 from load_tests.admission import percentile
 from load_tests.efficiency import CONFIGS, say
 from load_tests.open_loop import OpenLoop, Shot, shots
-from load_tests.service import Service, configuration
+from load_tests.service import Service, configuration, rss_bytes
+from load_tests.streams_processes import by_part
 from load_tests.swap_account import Account, Switch, account_of, switch_s, theil_sen
 from load_tests.swap_models import Mark, Written, pictures, write
 from load_tests.swap_operator import Operator
@@ -61,6 +62,8 @@ class _Turns:
     torn: list[str] = field(default_factory=list)
     answered: int = 0
     rss: list[tuple[float, float]] = field(default_factory=list)
+    held: list[dict[str, float]] = field(default_factory=list)
+    """Resident bytes by number of swaps, and MiB by part of the service, after each turn."""
 
 
 class Live:
@@ -83,6 +86,11 @@ class Live:
         for turn in range(turns):
             for part in (self._calm, self._swapping) if turn % 2 == 0 else (self._swapping, self._calm):
                 await part(measured, turn, swaps // turns)
+                # Not while requests are sent: it reads all of /proc, and would hold up the client.
+                await self.operator.settled()
+                held = by_part(self.service, rss_bytes)
+                measured.rss.append((len(measured.switches_s), sum(held.values())))
+                measured.held.append({name: round(value / 2**20, 1) for name, value in held.items()})
         return self._of(measured)
 
     def account(self) -> Account:
@@ -139,7 +147,6 @@ class Live:
         await self.operator.load(version)
         measured.loads_s.append(time.monotonic() - begin_s)
         epoch = (await self.operator.settled(version))["route_epoch"]
-        measured.rss.append((len(measured.rss), await asyncio.to_thread(self.service.rss_bytes)))
         asked_s = time.monotonic()
         answer = await self.operator.route(if_match=epoch, weights={version: 1.0})
         answer.raise_for_status()
@@ -173,6 +180,7 @@ class Live:
             "load_s": {"median": statistics.median(measured.loads_s), "worst": max(measured.loads_s)},
             "switch_s": [round(value, 3) for value in measured.switches_s],
             "rss_mib": [round(held / 2**20) for _, held in measured.rss],
+            "rss_by_part_mib": {"first": measured.held[0], "last": measured.held[-1]},
         }
 
 
