@@ -73,7 +73,7 @@ class Ingress:
 
     def _colocated(self) -> Chain:
         ladder = ladder_of(self._settings)
-        chain = assembly.local_chain(self._settings, ladder.open(self._settings.model.file))
+        chain = assembly.local_chain(self._settings, ladder.open_here(self._settings.model.file))
         self._link = VersionLink(chain.detector, self._settings, ladder=ladder)
         self._faults = LocalFaults(ladder.inbox)
         return chain

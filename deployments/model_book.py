@@ -19,8 +19,8 @@ from app.pipeline.version_traffic import Seen
 from deployments.cluster_records import ClusterRecords
 
 LOG = logging.getLogger("sightline")
-_TICK_S: Final = 0.25
-_WATCH_EVERY: Final = 4
+_TICK_S: Final = 0.5
+_WATCH_EVERY: Final = 2
 _IDLE_S: Final = 600.0
 """After so long without a word from anybody this process ends; who asks again starts another from the records."""
 
@@ -72,17 +72,23 @@ class ModelBook:
                 one.model, one.version, one.traffic, epoch=one.epoch, agreement=one.agreement, compared=one.compared
             )
         self._registry.report(replica, held)
-        self._wake()
+        if self._registry.revision != self._recorded:
+            await self._record()
         return self._registry.directive(replica)
 
     async def view(self, after_revision: int, *, wait_s: float) -> View | None:
-        """What ingresses route by, as soon as there is anything newer; None when there is not within `wait_s`."""
+        """What ingresses route by, as soon as there is anything newer; None when there is not within `wait_s`.
+
+        Nothing is told that is not recorded: a book that follows this one could give its epoch to another table.
+        """
         self._begin()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
-                while (found := self._registry.view(after_revision)) is None:
+                while True:
+                    found = self._registry.view(after_revision)
+                    if found is not None and found["revision"] == self._recorded:
+                        return found
                     await self._changed.wait()
-                return found
         return None
 
     async def describe(self) -> tuple[ModelStatus, ...]:
@@ -107,14 +113,14 @@ class ModelBook:
         return answer
 
     async def _record(self) -> None:
-        """Write down what has changed since the last time."""
-        self._wake()
+        """Write down what has changed since the last time, and tell it."""
         async with self._recording:
             revision = self._registry.revision
             if revision != self._recorded:
                 await self._check_charge()
                 await asyncio.to_thread(self._records.keep, json.dumps(self._registry.snapshot()))
                 self._recorded = revision
+                self._wake()
 
     async def _check_charge(self) -> None:
         if await asyncio.to_thread(self._records.registered) != self._name:
@@ -133,10 +139,7 @@ class ModelBook:
         """Do what is due, record it, and end this process when another book has been opened."""
         rounds = 0
         while True:
-            before = self._registry.revision
             self._registry.tick()
-            if self._registry.revision != before:
-                self._wake()
             with contextlib.suppress(Exception):  # GCS is away: it is tried again
                 await self._record()
             if time.monotonic() - self._asked_s > _IDLE_S:

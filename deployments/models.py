@@ -20,6 +20,8 @@ from deployments.named_actor import NamedActor
 LOG = logging.getLogger("sightline")
 _WAIT_S: Final = 5.0
 _PAUSE_S: Final = 0.5
+_GONE: Final = 16
+"""Versions that are in no view any more and are still known here: frames may be under way to them."""
 
 
 def book_of(spec: ModelSpec, parameters: RegistryParameters) -> NamedActor:
@@ -156,6 +158,11 @@ class ClusterModels:
         models = {name: _Known(one) for name, one in view["models"].items()}
         for name, known in models.items():
             self._specs |= {(name, version): spec for version, spec in known.specs.items()}
+        gone = [
+            (name, version) for name, version in self._specs if name not in models or version not in models[name].specs
+        ]
+        for key in gone[:-_GONE]:
+            del self._specs[key]
         self._models, self._revision = models, view["revision"]
         self._has_view.set()
         self._default = view["default_model"] or self._default

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import secrets
-import time
 from contextvars import Context
 from typing import Final
 
@@ -22,8 +21,8 @@ from engines.version_opening import VersionOpening
 
 LOG = logging.getLogger("sightline")
 _BUSY_S: Final = 0.1
-_QUIET_S: Final = 0.25
-"""Between two reports; a directive waits for so long at the most, and a swap with it."""
+_QUIET_S: Final = 1.0
+"""Between two reports; an order to load waits for so long at the most. Each costs two processes some milliseconds."""
 
 
 _PROBE_S: Final = 2.0
@@ -47,12 +46,12 @@ class VersionLink:
         self._book = book_of(detector.first.spec, settings.registry)
         self._replica = secrets.token_hex(8)
         self._told = asyncio.Event()
-        self._running: asyncio.Task[None] | None = None
+        self._running: list[asyncio.Task[None]] = []
 
     def begin(self) -> None:
         """Report from now on."""
-        if self._running is None:
-            self._running = asyncio.create_task(self._run(), context=Context())
+        if not self._running:
+            self._running = [asyncio.create_task(work, context=Context()) for work in (self._run(), self._probe())]
 
     async def meet(self) -> None:
         """Return when everything is loaded that the registry wants here at this time."""
@@ -64,12 +63,17 @@ class VersionLink:
             raise ModelError("uri: a version lies in the store by its own name, <model>/<version>")
         return await self._opening.open(load.model, load.version, sha256=load.sha256)
 
-    async def _run(self) -> None:
-        probed_s = time.monotonic()
+    async def _probe(self) -> None:
+        """Apart from the heartbeat: an engine that hangs is no replica that is gone."""
         while True:
-            if time.monotonic() - probed_s >= _PROBE_S:
-                probed_s = time.monotonic()
+            await asyncio.sleep(_PROBE_S)
+            try:
                 await asyncio.to_thread(self._detector.probe)
+            except Exception:
+                LOG.exception("the better engines of this replica could not be tried")
+
+    async def _run(self) -> None:
+        while True:
             try:
                 directive: Directive = await self._book.ask(
                     lambda book: book.report.remote(self._replica, self._keeper.held(), self._detector.traffic.take())

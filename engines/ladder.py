@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from app.core.errors import ModelError
+from app.core.ports import Engine
 from app.pipeline.engine_slot import Opening
 from app.pipeline.fault_inbox import FaultInbox
 from app.pipeline.guarded_engine import GuardedEngine
@@ -14,7 +15,7 @@ from app.policy.ladder import Rung
 from engines.cuda.bindings import cuda_available
 from engines.fake_gpu import Calibration, FakeEngineParameters, FakeGpu, FakeGpuEngine
 from engines.hosted import HostedEngine, HostLimits, open_hosted_engine
-from engines.opening import Kind
+from engines.opening import Kind, open_engine
 
 EngineKind: TypeAlias = Kind | Literal["fake-gpu"]
 _ON_THIS_MACHINE: Final[tuple[tuple[Rung, Kind], ...]] = (
@@ -51,6 +52,15 @@ class EngineLadder:
         return GuardedEngine(
             [Opening(rung=rung, open=partial(self._hosted, model, kind, sha256)) for rung, kind in _ON_THIS_MACHINE]
         )
+
+    def open_here(self, model: Path | None) -> Engine | GuardedEngine:
+        """Return the same in this very process where there is one way: its memory stays, and a crash is everybody's.
+
+        For whoever has all stages in one process: 12 % more images/s on two cores (`load_tests.image_efficiency`).
+        """
+        if self.kind == "fake-gpu" or (self.kind == "auto" and cuda_available()):
+            return self.open(model)
+        return open_engine(model, kind=self.kind, streams=self.streams, max_batch=self.max_batch)
 
     def _on_fake_gpu(self, on_cpu: HostedEngine) -> GuardedEngine:
         gpu = FakeGpu(inbox=self.inbox)

@@ -40,6 +40,12 @@ class _Rows:
         self._guarded.close()
 
 
+def _closed(opening: asyncio.Future[HostedEngine | GuardedEngine]) -> None:
+    """Give back what came when nobody waited any more."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionOpening:
     """Versions of `store`, opened as `ladder` says."""
@@ -52,7 +58,12 @@ class VersionOpening:
 
         `sha256` is what the model file must have. ModelError says what is wrong, NotFoundError that there is none.
         """
-        return await asyncio.to_thread(self._open, model, version, sha256)
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open, model, version, sha256))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_closed)
+            raise
 
     def _open(self, model: str, version: str, sha256: str | None) -> HostedEngine | GuardedEngine:
         stored, file = self._checked(model, version, sha256)

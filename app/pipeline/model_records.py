@@ -26,7 +26,7 @@ class RegistryParameters:
     grace_s: float = 30.0
     window_s: float = 5.0
     max_events: int = 256
-    max_gone: int = 64
+    max_gone: int = 16
     canary: CanaryParameters = field(default_factory=CanaryParameters)
 
     def __post_init__(self) -> None:
