@@ -69,6 +69,7 @@ class FakeChain:
         self.lost_batches: dict[int, SightlineError] = {}
         self.end_error: SightlineError | None = None
         self.specs: dict[str, VideoSpec] = {}
+        self.routes: dict[str, Route | None] = {}
 
     async def detect(self, frames: list[EncodedFrame]) -> list[Outcome[Detections]]:
         self.batches.append(frames)
@@ -87,6 +88,7 @@ class FakeChain:
         return make_detections([[1, 2, 30, 40]], ref=frame.ref)
 
     async def open_video(self, video_id: str, spec: VideoSpec, *, route: Route | None = None) -> None:
+        self.routes[video_id] = route
         self.fed[video_id] = bytearray()
         self.ended[video_id] = asyncio.Event()
         self.specs[video_id] = spec
