@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The HAProxy that Serve starts, without splice(2): a program in the place of the bundled one, which it becomes.
 
-With `option abortonclose` and `option splice-request`, which both stand in Serve's configuration, HAProxy 2.8.25 runs in
-circles for every client that leaves while its request of more than a buffer waits for an answer: ten of them took both
+Serve's configuration has `option abortonclose` and `option splice-request`. With both, HAProxy 2.8.25 runs in circles
+for every client that leaves while its request of some tens of kilobytes waits for an answer: ten of them took both
 cores, and the stages that were to answer starved (`tests/e2e/test_leaving.py`).
 """
 
