@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install format lint test test-fast test-ray test-nightly test-gpu check run demo demo-model load requirements proto
+.PHONY: help install format lint test test-fast test-ray test-nightly test-gpu check run demo demo-model load profile requirements proto
 BIN := .venv/bin
 SCENARIO ?= help
 CONFIG ?= serve_config.yaml
@@ -42,8 +42,11 @@ lint: install ## ruff, mypy strict, the layers
 
 check: lint test ## what CI runs
 
-load: install ## evidence: make load SCENARIO=decode (or tracker, image-efficiency, video-efficiency, memory, streams, time-true, outbox, batcher, swaps, gpu-faults)
+load: install ## evidence: make load SCENARIO=decode (or tracker, image-efficiency, video-efficiency, memory, streams, time-true, outbox, batcher, swaps, gpu-faults, autoscale, queueing, overload, cameras, peers)
 	@$(BIN)/python -m load_tests.$(subst -,_,$(SCENARIO))
+
+profile: install ## flame graphs of a running service under load, in out/
+	@$(BIN)/python -m load_tests.profile
 
 demo-model: install .venv-export/.installed ## train and export the bundled model (about an hour on two cores)
 	.venv-export/bin/python -m engines.demo_model.train

@@ -7,7 +7,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from app import __version__
-from app.command import detect, fault_arguments, models_arguments, preview, stream_arguments, track
+from app.command import (
+    autoscale_arguments,
+    bench_arguments,
+    detect,
+    fault_arguments,
+    models_arguments,
+    preview,
+    stream_arguments,
+    track,
+)
 from app.core.errors import SightlineError
 from app.media.preview import MAX_SIDE_PX, QUALITIES, QUALITY, SIDES_PX
 from app.settings import Settings
@@ -44,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     engine_command.add_arguments(commands.add_parser("engine", help="plans for this GPU, what a model is, timings"))
     planted = commands.add_parser("faults", help="faults planted in a running service, to rehearse")
     fault_arguments.add_arguments(planted)
+    bench_arguments.add_arguments(commands.add_parser("bench", help="what a running service holds, from outside"))
+    scaling = commands.add_parser("autoscale", help="the scaling policy on a recorded load, and in a running service")
+    autoscale_arguments.add_arguments(scaling)
     return parser
 
 
@@ -93,6 +105,18 @@ def _faults(arguments: argparse.Namespace, _parser: argparse.ArgumentParser) -> 
     return asyncio.run(faults.run(arguments))
 
 
+def _autoscale(arguments: argparse.Namespace, _parser: argparse.ArgumentParser) -> int:
+    from app.command import autoscale
+
+    return asyncio.run(autoscale.run(arguments))
+
+
+def _bench(arguments: argparse.Namespace, _parser: argparse.ArgumentParser) -> int:
+    from app.command import bench
+
+    return asyncio.run(bench.run(arguments))
+
+
 def _engine(arguments: argparse.Namespace, _parser: argparse.ArgumentParser) -> int:
     return engine_command.run(arguments)
 
@@ -101,6 +125,8 @@ _HANDED_ON: Mapping[str, Callable[[argparse.Namespace, argparse.ArgumentParser],
     "stream": _stream,
     "models": _models,
     "faults": _faults,
+    "bench": _bench,
+    "autoscale": _autoscale,
     "engine": _engine,
 }
 """Commands that neither detect nor track in this process."""

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, with_config
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, with_config
 
+from app.core.tenant import Tenant
 from app.delivery.parameters import DeliveryParameters, KafkaCluster, MqttBroker, WebhookParameters
 from app.delivery.retry import RetryPolicy
 from app.media.fetch_guard import FetchParameters
@@ -12,8 +13,10 @@ from app.media.limits import DecodeLimits
 from app.media.pull.parameters import PullParameters
 from app.pipeline.decoder import DecoderParameters
 from app.pipeline.model_records import RegistryParameters
+from app.pipeline.sampler import TelemetryParameters
 from app.pipeline.serving import ServingParameters
 from app.pipeline.surroundings import StreamLimits
+from app.pipeline.tenants import tenants_of
 from app.policy.batching import BatchLimits
 from app.policy.canary import CanaryParameters
 from app.tracking.parameters import TrackerParameters
@@ -37,6 +40,7 @@ for _more in (
     RetryPolicy,
     RegistryParameters,
     CanaryParameters,
+    TelemetryParameters,
 ):
     with_config(_STRICT)(_more)
 
@@ -52,6 +56,9 @@ class ModelSettings(BaseModel):
 
     `store` is a folder laid out as `<model>/<version>/`, and what is in it must be signed by one of `trusted_keys`
     where there are any. `policy` cuts batches, so that an answer comes within `slo_s` where that can be.
+
+    With `degrade`, live streams and requests with a deadline get less while frames wait longer than `slo_s`: smaller
+    input, then fewer frames, then nothing for low priorities. `vram_bytes` is what models may take of the GPU's memory.
     """
 
     model_config = _STRICT
@@ -66,6 +73,8 @@ class ModelSettings(BaseModel):
     parts: Path | None = None
     store: Path = Path("engines/models")
     trusted_keys: tuple[Path, ...] = ()
+    degrade: bool = False
+    vram_bytes: Annotated[int | None, Field(ge=1)] = None
 
     @property
     def parts_folder(self) -> Path | None:
@@ -86,7 +95,11 @@ class ModelSettings(BaseModel):
     def serving(self) -> ServingParameters:
         """How each version is served."""
         return ServingParameters(
-            policy=self.policy, max_batch=self.max_batch, slo_s=self.slo_s, thresholds=self.thresholds
+            policy=self.policy,
+            max_batch=self.max_batch,
+            slo_s=self.slo_s,
+            degrade=self.degrade,
+            thresholds=self.thresholds,
         )
 
     @property
@@ -108,12 +121,31 @@ class ServiceSettings(BaseModel):
     fetch: FetchParameters = FetchParameters()
 
 
+class TenantSettings(BaseModel):
+    """One entry of the tenants' file: a key, by its SHA-256, and whose it is."""
+
+    model_config = _STRICT
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    key_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    frames_per_s: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
+    burst_frames: Annotated[int, Field(ge=1)] = 60
+    max_streams: Annotated[int | None, Field(ge=0)] = None
+    is_operator: bool = False
+
+    @property
+    def tenant(self) -> Tenant:
+        """Whose key it is."""
+        return Tenant(**self.model_dump(exclude={"key_sha256"}))
+
+
 class Settings(BaseModel):
     """The `args` of the application in serve_config.yaml; an unknown key is refused.
 
     `video_batches` micro-batches of `video_batch` frames of one video are on their way at once.
     With `faults` operators may plant faults in the fake GPU, to rehearse. `layout` "staged" puts every stage in a
-    deployment of its own, "colocated" all of them in the ingress process.
+    deployment of its own, "colocated" all of them in the ingress process. `tenants_file` is a JSON list of
+    `TenantSettings`; without it nobody needs a key, and everybody sees every stream.
     """
 
     model_config = _STRICT
@@ -132,3 +164,13 @@ class Settings(BaseModel):
     streams: StreamLimits = StreamLimits()
     pull: PullParameters = PullParameters()
     delivery: DeliveryParameters = DeliveryParameters()
+    telemetry: TelemetryParameters = TelemetryParameters()
+    tenants_file: Path | None = None
+
+    def tenants(self) -> dict[str, Tenant]:
+        """Tenants by the digests of their keys, from `tenants_file`; empty without one. ValueError for a bad file."""
+        if self.tenants_file is None:
+            return {}
+        written = (ROOT / self.tenants_file).read_bytes()
+        entries = TypeAdapter(Annotated[list[TenantSettings], Field(min_length=1)]).validate_json(written)
+        return tenants_of([(entry.key_sha256, entry.tenant) for entry in entries])

@@ -4,13 +4,12 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
-from app.pipeline.decoder import Decoder
-from app.pipeline.preprocessor import Preprocessor
 from app.settings import Settings
 from deployments.detector import Detector
 from deployments.ingress import Ingress
 from deployments.sharded import sharded_detector
 from deployments.shards import ShardParameters
+from deployments.stages import Decoder, Preprocessor
 from deployments.tracker import Tracker
 from engines.opening import read_spec
 
@@ -26,9 +25,11 @@ def build(args: Settings) -> Application:
     ingress = serve.deployment(name="Ingress")(serve.ingress()(Ingress))
     if args.layout == "colocated":
         return ingress.bind(args, spec)
+    decoder = serve.deployment(name="Decoder", request_router_config=_STICKY)(Decoder)
+    preprocessor = serve.deployment(name="Preprocessor")(Preprocessor)
     stages = {
-        "decoder": serve.deployment(name="Decoder", request_router_config=_STICKY)(Decoder).bind(spec, args.decoder),
-        "preprocessor": serve.deployment(name="Preprocessor")(Preprocessor).bind(spec, steps=args.steps),
+        "decoder": decoder.bind(spec, args.decoder, telemetry=args.telemetry),
+        "preprocessor": preprocessor.bind(spec, steps=args.steps, telemetry=args.telemetry),
         "detector": _detector(args),
     }
     tracker = serve.deployment(name="Tracker", request_router_config=_STICKY)(Tracker).bind(args, spec, **stages)

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
 from contextvars import Context
 from typing import Any
@@ -19,24 +19,36 @@ from app.api.grpc_status import RpcContext
 from app.api.resume import ResumeTokens
 from app.api.stream_pump import PumpPorts
 from app.contract.vision_pb2 import FrameResult, Image, VideoFrame
+from app.core import metrics as table
 from app.core.frame import FrameRef
+from app.core.gpu import GpuMeter
 from app.core.model import ModelSpec
 from app.core.query import Query
 from app.pipeline.chain import Chain
+from app.pipeline.detector import Detector
+from app.pipeline.detector_metrics import DetectorLook
 from app.pipeline.fault_inbox import LocalFaults
 from app.pipeline.faults import Faults
 from app.pipeline.stream_host import StreamHost
+from app.pipeline.stream_metrics import StreamsLook
 from app.pipeline.streams import Streams, new_stream_id
+from app.pipeline.tally import Tally
+from app.pipeline.tenants import Tenants
 from app.settings import Settings
 from app.vision.example import example_jpeg
 from deployments.chain import ServeChain
 from deployments.draining import drained
 from deployments.keeper import Keeper
+from deployments.logs import write_as_serve_does
+from deployments.metrics import sampler_of
 from deployments.models import ClusterModels
 from deployments.planted import ServeFaults
+from deployments.scaling_board import ServeScaling
 from deployments.stream_store import RayStreamStore
 from deployments.streams import ServeStreams
+from deployments.tracing import in_the_trace
 from deployments.version_link import VersionLink, ladder_of
+from engines.ladder import EngineLadder
 
 _MEET_S = 10.0
 
@@ -45,8 +57,12 @@ class Ingress:
     """Serves the routes; with `stages`, the handles of ServeChain, they are other deployments, without, all is here."""
 
     def __init__(self, settings: Settings, spec: ModelSpec, **stages: Any) -> None:
+        write_as_serve_does()
         self._settings = settings
         self._spec = spec
+        self._tally = Tally()
+        looks: list[Callable[[], None]] = [self._look]
+        meter: GpuMeter | None = None
         store = RayStreamStore(history=settings.streams.history)
         self._models = ClusterModels(spec, settings.registry)
         self._owner: Streams | None = None
@@ -57,8 +73,13 @@ class Ingress:
             self._faults = ServeFaults(stages["detector"])
             self._host: StreamHost = ServeStreams(stages["tracker"], store)
         else:
-            self._chain = self._colocated()
-            self._host = self._owner = assembly.streams(settings, self._chain, self._models, store=store)
+            ladder = ladder_of(self._settings)
+            self._chain, detector = self._colocated(ladder)
+            meter = ladder.meter()
+            self._host = self._owner = assembly.streams(
+                settings, self._chain, self._models, store=store, metrics=self._tally
+            )
+            looks += [DetectorLook(detector, self._tally), StreamsLook(self._owner, self._tally)]
         self._keeper = Keeper(self._host, store)
         self._ports = PumpPorts(
             host=self._host,
@@ -66,17 +87,24 @@ class Ingress:
             budget=BodyBudget(settings.service.body_budget_bytes),
             draining=asyncio.Event(),
         )
-        self._path = assembly.frame_path(settings, self._chain, self._models)
-        self._grpc = VideoAnalytics(self._path, self._ports)
+        self._path = assembly.frame_path(settings, self._chain, self._models, metrics=self._tally, context=in_the_trace)
+        self._tenants = Tenants(settings.tenants(), self._host)
+        self._grpc = VideoAnalytics(self._path, self._ports, tenants=self._tenants)
         self._health = Health([NAME], draining=self._ports.draining)
         self._watching: asyncio.Task[None] | None = None
+        sampler = sampler_of(self._tally, settings.telemetry, meter=meter)
+        for look in looks:
+            sampler.watch(look)
 
-    def _colocated(self) -> Chain:
-        ladder = ladder_of(self._settings)
-        chain = assembly.local_chain(self._settings, ladder.open_here(self._settings.model.file))
-        self._link = VersionLink(chain.detector, self._settings, ladder=ladder)
+    def _colocated(self, ladder: EngineLadder) -> tuple[Chain, Detector]:
+        engine = ladder.open_here(self._settings.model.file)
+        chain = assembly.local_chain(self._settings, engine, metrics=self._tally)
+        self._link = VersionLink(chain.detector, self._settings, ladder=ladder, metrics=self._tally)
         self._faults = LocalFaults(ladder.inbox)
-        return chain
+        return chain, chain.detector
+
+    def _look(self) -> None:
+        self._tally.set(table.INGRESS_WAITING, to=self._path.waiting_stills)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve once the replica is constructed."""
@@ -99,6 +127,9 @@ class Ingress:
             self._ports,
             limits=limits,
             faults=self._faults if self._settings.faults else None,
+            scaling=ServeScaling(),
+            tenants=self._tenants,
+            metrics=self._tally,
             is_behind_serve=True,
         )
         gc.collect()
@@ -128,7 +159,7 @@ class Ingress:
                 if self._link is not None:
                     await self._link.meet()
                 await asyncio.gather(
-                    self._path.detect(golden, ref=FrameRef(stream_id=nobody, seq=0), query=Query()),
+                    self._path.detect(golden, ref=FrameRef(stream_id=nobody, seq=0), query=Query(), kind="probe"),
                     self._chain.close_video(nobody),
                     self._ports.tokens.make(nobody, seq=0),
                     return_exceptions=True,

@@ -59,6 +59,7 @@ class LocalService:
     say: Callable[[str], None] = lambda _words: None
     url: str = field(default="", init=False)
     grpc_address: str = field(default="", init=False)
+    metrics_url: str = field(default="", init=False)
     folder: Path = field(init=False)
     _children: list[subprocess.Popen[bytes]] = field(default_factory=list, init=False)
 
@@ -80,9 +81,11 @@ class LocalService:
         environment = self._environment()
         deadline_s = time.monotonic() + timeout_s
         self.say("starting Ray")
-        gcs_port = free_port()
+        gcs_port, metrics_port = free_port(), free_port()
+        self.metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
         environment["RAY_ADDRESS"] = f"127.0.0.1:{gcs_port}"
-        self._spawn("ray", *_ray_arguments(self.folder, gcs_port=gcs_port), environment=environment)
+        arguments = _ray_arguments(self.folder, gcs_port=gcs_port, metrics_port=metrics_port)
+        self._spawn("ray", *arguments, environment=environment)
         self._until(lambda: _listens(gcs_port), deadline_s=deadline_s, what="Ray")
         self.say("starting Serve, loading the model and warming it")
         self._spawn("serve", "run", str(written), environment=environment)
@@ -226,7 +229,7 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _ray_arguments(folder: Path, *, gcs_port: int) -> list[str]:
+def _ray_arguments(folder: Path, *, gcs_port: int, metrics_port: int | None = None) -> list[str]:
     return [
         "start",
         "--head",
@@ -237,6 +240,7 @@ def _ray_arguments(folder: Path, *, gcs_port: int) -> list[str]:
         f"--port={gcs_port}",
         f"--ray-client-server-port={free_port()}",
         f"--dashboard-agent-listen-port={free_port()}",
+        f"--metrics-export-port={metrics_port or free_port()}",
         f"--temp-dir={folder / 'ray'}",
         f"--object-store-memory={OBJECT_STORE_BYTES}",
         f"--num-cpus={max(4, os.cpu_count() or 1)}",  # logical: the stages share what cores there are

@@ -7,6 +7,7 @@ from contextvars import Context
 from typing import Final
 
 from app.core.errors import ModelError, SightlineError
+from app.core.metrics import SILENT, Metrics
 from app.core.ports import Engine
 from app.pipeline.detector import Detector
 from app.pipeline.guarded_engine import GuardedEngine
@@ -14,10 +15,10 @@ from app.pipeline.model_records import Directive, Load
 from app.pipeline.version_keeper import VersionKeeper
 from app.settings import Settings
 from deployments.models import book_of
-from engines.ladder import EngineLadder
+from engines.ladder import EngineLadder, EngineOptions
 from engines.signature import load_keys
 from engines.store import ModelStore
-from engines.version_opening import VersionOpening
+from engines.version_opening import PATIENCE_S, VersionOpening
 
 LOG = logging.getLogger("sightline")
 _BUSY_S: Final = 0.1
@@ -31,18 +32,27 @@ _PROBE_S: Final = 2.0
 def ladder_of(settings: Settings) -> EngineLadder:
     """How this process opens versions."""
     model = settings.model
-    return EngineLadder(kind=model.engine, streams=model.streams, max_batch=model.max_batch)
+    options = EngineOptions(
+        kind=model.engine,
+        streams=model.streams,
+        max_batch=model.max_batch,
+        has_smaller=model.degrade,
+        vram_bytes=model.vram_bytes,
+    )
+    return EngineLadder(options, guard=model.serving.guard)
 
 
 class VersionLink:
     """One Detector's heartbeat. `begin` on the event loop that the Detector is called on; twice is once."""
 
-    def __init__(self, detector: Detector, settings: Settings, *, ladder: EngineLadder) -> None:
+    def __init__(
+        self, detector: Detector, settings: Settings, *, ladder: EngineLadder, metrics: Metrics = SILENT
+    ) -> None:
         model = settings.model
         store = ModelStore(model.store_folder, trusted_keys=load_keys(model.trusted_keys))
         self._detector = detector
         self._opening = VersionOpening(store=store, ladder=ladder)
-        self._keeper = VersionKeeper(detector, self._open)
+        self._keeper = VersionKeeper(detector, self._open, metrics=metrics)
         self._book = book_of(detector.first.spec, settings.registry)
         self._replica = secrets.token_hex(8)
         self._told = asyncio.Event()
@@ -61,7 +71,9 @@ class VersionLink:
     async def _open(self, load: Load) -> Engine | GuardedEngine:
         if load.uri not in {"", f"{load.model}/{load.version}"}:
             raise ModelError("uri: a version lies in the store by its own name, <model>/<version>")
-        return await self._opening.open(load.model, load.version, sha256=load.sha256)
+        # Before the first word of the registry is followed nobody is answered here: others wait for this replica.
+        patience_s = PATIENCE_S if self._told.is_set() else 0.0
+        return await self._opening.open(load.model, load.version, sha256=load.sha256, patience_s=patience_s)
 
     async def _probe(self) -> None:
         """Apart from the heartbeat: an engine that hangs is no replica that is gone."""

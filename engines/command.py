@@ -17,13 +17,14 @@ from engines.gpu_rungs import machine_key, plans_beside
 from engines.graph_precision import graph_precision
 from engines.model_file import read_model_file
 from engines.onnx_header import TensorInfo, read_header
-from engines.plan_file import split_plan
+from engines.plan_file import shown, split_plan
 from engines.profiles import DEFAULTS, SIZES, WIDE
 from engines.tensorrt_build import FLAGS, BuildOptions, build_plan, target_of
 from engines.tensorrt_progress import new_progress
 
 _PROFILES = {"default": DEFAULTS, "wide": (WIDE,), "sizes": SIZES}
 _MAX_BYTES = 2**34
+_MAX_LINE = 1000
 _TYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16", 16: "bfloat16"}
 """TensorProto.DataType. Source: onnx/onnx.proto."""
 
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--workspace-mib", type=int, default=4096, metavar="N", help="GPU memory that a layer may take")
     build.add_argument("--flag", action="append", choices=sorted(FLAGS), default=[], help="may be given several times")
     build.add_argument("--timing-cache", type=Path, metavar="FILE", help="read if it is there, written afterwards")
+    build.add_argument("--clean", action="store_true", help="then remove all other plans that are kept for this model")
     inspect = actions.add_parser("inspect", help="what an ONNX file or a plan says of itself")
     inspect.add_argument("file", type=Path, metavar="FILE")
     inspect.add_argument("--json", action="store_true", help="one object instead of lines")
@@ -83,7 +85,10 @@ def build_command(arguments: argparse.Namespace, *, bindings: Bindings) -> int:
         )
     finally:
         device.close(lambda: None)
-    plans_beside(arguments.model).put(built.key, built.data)
+    plans = plans_beside(arguments.model)
+    plans.put(built.key, built.data)
+    if arguments.clean:
+        _say(f"plans removed: {plans.clear(keep=[built.key])}")
     if arguments.out is not None:
         arguments.out.write_bytes(built.data)
     if timing_cache is not None and built.timing_cache:
@@ -108,7 +113,7 @@ def _inspect(path: Path, *, as_json: bool) -> int:
     for name, value in found.items():
         values = value if isinstance(value, list) else [value]
         for line in values:
-            _print(f"{name:20} {line}")
+            _print(f"{shown(name):20} {shown(line, longest=_MAX_LINE)}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.errors import ModelError
+from app.core.gpu import GpuReading
 from app.core.model import ModelSpec
 from app.core.ports import Engine, RawOutput
 from app.pipeline.fault_inbox import FaultInbox
@@ -24,7 +26,7 @@ from app.policy.fault_plan import (
 )
 from engines.cuda_status import STICKY, CudaError, CudaStatus, told
 from engines.device_memory import Block, DeviceMemory
-from engines.pcie import PcieLink, PcieMeter
+from engines.pcie import WINDOW_S, PcieLink, PcieMeter
 
 GIB: Final = 1024**3
 MIB: Final = 1024**2
@@ -87,6 +89,8 @@ class FakeGpu:
         self.memory = DeviceMemory(self._parameters.memory_bytes)
         self.pcie = PcieMeter()
         self.status = CudaStatus.CUDA_SUCCESS
+        self._loaded_bytes = 0
+        self._ran: deque[tuple[float, float]] = deque()  # from when to when, those of the last second
 
     @property
     def is_broken(self) -> bool:
@@ -123,13 +127,39 @@ class FakeGpu:
             if is_plan and self._inbox.active(CorruptPlan) is not None:
                 raise ModelError("the plan cannot be read back")
             self._see_memory()
-            return self.memory.allocate(size_bytes)
+            block = self.memory.allocate(size_bytes)
+            self._loaded_bytes += block.size_bytes
+            return block
 
     def free(self, block: Block) -> None:
-        """Take the memory back; after a sticky error it went with the context."""
+        """Take an engine's memory back; after a sticky error it went with the context."""
         with self._lock:
             if not self.is_broken:
                 self.memory.free(block)
+                self._loaded_bytes -= block.size_bytes
+
+    def read(self) -> GpuReading:
+        """What NVML would say of it, and of each byte whether an engine's weights lie there."""
+        with self._lock:
+            now_s = self._clock()
+            self._see_memory()
+            memory = self.memory
+            return GpuReading(
+                device="fake",
+                vram_used_bytes=memory.total_bytes - memory.free_bytes,
+                vram_total_bytes=memory.total_bytes,
+                vram_dynamic_bytes=memory.used_bytes - self._loaded_bytes,
+                utilisation=self._utilisation(now_s),
+                decoder_utilisation=0.0,
+                pcie=self.pcie.traffic(now_s=now_s),
+                pcie_bytes_per_s=self.link.theoretical_bytes_per_s,
+            )
+
+    def _utilisation(self, now_s: float) -> float:
+        begin_s = now_s - WINDOW_S
+        while self._ran and self._ran[0][1] <= begin_s:
+            self._ran.popleft()
+        return min(1.0, sum(end_s - max(start_s, begin_s) for start_s, end_s in self._ran) / WINDOW_S)
 
     def copy(self, *, up_bytes: int = 0, down_bytes: int = 0) -> None:
         """Copy over the link, in the time that it takes; CudaError."""
@@ -151,9 +181,12 @@ class FakeGpu:
                 self._see_memory()
                 block = self.memory.allocate(activations_bytes)
             slow = self._inbox.active(SlowKernel)
+            start_s = self._clock()
             self._sleep(duration_s * (1.0 if slow is None else slow.factor))
             with self._lock:
                 self.memory.free(block)
+                self._ran.append((start_s, self._clock()))
+                self._utilisation(self._clock())  # forgets what is long past, read or not
 
     def _check(self, call: str) -> None:
         if self.is_broken:

@@ -13,8 +13,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +32,6 @@ from engines.shared_lane import DONE, REQUEST, LaneMemory, LaneShape
 LOG = logging.getLogger("sightline")
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
-_NICEST: Final = 19
 _LOG_CHARS: Final = 8_000
 _MOST_KILLABLE: Final = "1000"
 """When the machine runs out of memory, the kernel ends the model's process, not the one that answers for it."""
@@ -50,16 +48,15 @@ def main(arguments: list[str], *, opener: Callable[..., Engine] = open_engine) -
     if job.memory_bytes is not None:
         limit(resource.RLIMIT_AS, job.memory_bytes)
     try:
-        with less_urgent(job.load_nice):
-            engine = opener(
-                job.path,
-                kind=job.kind,
-                streams=job.streams,
-                threads_per_stream=job.threads_per_stream,
-                max_batch=job.max_batch,
-                sha256=job.sha256,
-            )
-            ready = _about(engine)
+        engine = opener(
+            job.path,
+            kind=job.kind,
+            streams=job.streams,
+            threads_per_stream=job.threads_per_stream,
+            max_batch=job.max_batch,
+            sha256=job.sha256,
+        )
+        ready = _about(engine)
         _say(control, ready)
     except Exception as error:  # noqa: BLE001  whatever a runtime raises, the owner gets an error of ours
         _say(control, Failed.of(_typed(error, ModelError("the model cannot be opened; the log says why"))))
@@ -151,35 +148,6 @@ class _LogForwarder(logging.Handler):
         message = encode(Logged(level=max(record.levelno, 1), text=self.format(record)[-_LOG_CHARS:]))
         with contextlib.suppress(OSError):
             self._control.send(message, socket.MSG_DONTWAIT)
-
-
-@contextmanager
-def less_urgent(steps: int) -> Iterator[None]:
-    """Within the block, this thread and those that it starts let others go first, if the kernel lets us come back.
-
-    Without CAP_SYS_NICE it does not: then one step is lost in finding that out, and the rest is left alone.
-    """
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    goal = min(before + steps, _NICEST)
-    if goal <= before or not _may_come_back(before):
-        yield
-        return
-    os.setpriority(os.PRIO_PROCESS, 0, goal)
-    try:
-        yield
-    finally:
-        for task in Path("/proc/self/task").iterdir():
-            with contextlib.suppress(OSError):  # that thread has ended
-                os.setpriority(os.PRIO_PROCESS, int(task.name), before)
-
-
-def _may_come_back(before: int) -> bool:
-    os.setpriority(os.PRIO_PROCESS, 0, before + 1)
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, before)
-    except OSError:
-        return False
-    return True
 
 
 def confine(parent: int) -> None:

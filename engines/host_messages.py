@@ -25,7 +25,7 @@ class Job:
 
     The process reads the file itself: with `sha256` it serves what its owner has checked, or nothing.
 
-    While it loads, the process is `load_nice` steps less urgent; `memory_bytes` caps its address space.
+    `memory_bytes` caps its address space.
     """
 
     model: str | None
@@ -33,7 +33,6 @@ class Job:
     streams: int | None
     threads_per_stream: int
     max_batch: int
-    load_nice: int
     memory_bytes: int | None
     sha256: str | None = None
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from app.core.errors import ModelError, SightlineError, UnavailableError
 from app.core.ports import RawOutput
+from engines import background
 from engines.host_messages import MAX_BYTES, Failed, Job, Logged, Ready, decode
 from engines.shared_lane import Lane, LaneShape
 
@@ -43,11 +44,13 @@ class HostProcess:
     """One model process. The kernel kills it when the thread that made this object ends: that one must outlive it.
 
     `infer` is for any thread, everything else for the one that made it. `stop` is an eventfd that ends every wait.
+    For `patience_s` seconds at most it loads in the background.
     """
 
-    def __init__(self, job: Job, *, module: str, stop: int) -> None:
+    def __init__(self, job: Job, *, module: str, stop: int, patience_s: float = 0.0) -> None:
         self._job = job
         self._stop = stop
+        self._patience_s = patience_s
         self._lanes: list[Lane] = []
         self._free: SimpleQueue[Lane] = SimpleQueue()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -55,6 +58,8 @@ class HostProcess:
             self._control.send(job.encode())
             self._process = _spawn(module, theirs.fileno())
             self._pidfd = os.pidfd_open(self._process.pid)  # until it is waited for, nobody else can have this id
+            if patience_s > 0:
+                background.send_back(self.pid)
         except BaseException:
             self._control.close()
             raise
@@ -83,6 +88,7 @@ class HostProcess:
         try:
             for lane in self._open_lanes(ready):
                 lane.warm(timeout_s=max(begun_s + load_s - time.monotonic(), _LEAST_S))
+            self._call_back()
         except (OSError, ValueError) as error:
             LOG.warning("no lane to the model's process %d", self.pid, exc_info=error)
             raise ModelError("the model was loaded, and then its process died or could not be reached") from None
@@ -123,6 +129,7 @@ class HostProcess:
 
     def end(self, *, close_s: float) -> None:
         """Let calls finish and the process close its engine, kill it after `close_s`; return when nothing is left."""
+        self._call_back()  # in the background even a process that is killed takes its time
         due_s = time.monotonic() + close_s
         lanes = self._take_lanes(until_s=due_s)
         with contextlib.suppress(OSError):
@@ -163,11 +170,17 @@ class HostProcess:
                 lanes.append(self._free.get(timeout=max(until_s - time.monotonic(), 0.0)))
         return lanes
 
+    def _call_back(self) -> None:
+        if self._patience_s > 0:
+            self._patience_s = 0.0
+            background.call_back(self.pid)
+
     def _await_ready(self, load_s: float) -> Ready:
         begun_s = time.monotonic()
         due_s = begun_s + load_s
         while True:
-            news = self._next(min(due_s, time.monotonic() + _PROGRESS_S))
+            patient_s = begun_s + self._patience_s if self._patience_s > 0 else due_s
+            news = self._next(min(due_s, patient_s, time.monotonic() + _PROGRESS_S))
             match news:
                 case Ready():
                     return news
@@ -176,10 +189,13 @@ class HostProcess:
                 case _Event.STOPPED:
                     raise UnavailableError("the model was closed before it was loaded")
                 case _Event.OVER:
+                    self._call_back()
                     self._process.kill()
                     self._process.wait()
                     raise ModelError(f"the process that loaded the model ended: {self.end_words}")
             seconds = time.monotonic() - begun_s
+            if seconds >= self._patience_s:
+                self._call_back()  # the cores are never free
             if seconds >= load_s:
                 raise ModelError(f"the model took longer than {load_s:g} s to load")
             LOG.info("a model is loading since %.0f s, process %d", seconds, self.pid)

@@ -36,14 +36,15 @@ _HOST: Final = "engines.host"
 class HostLimits:
     """How long a model may load, one call may take, and closing waits for calls that run; seconds.
 
-    `memory_bytes` caps the address space: for CPU runtimes only, CUDA reserves far more than it uses. `load_nice` is by
-    how many steps the process lets others go first while it loads.
+    `memory_bytes` caps the address space: for CPU runtimes only, CUDA reserves far more than it uses. For `patience_s`
+    at most the first process loads in the background (`engines.background`): for models that are loaded beside one that
+    answers. One that is started again is waited for, and does not hang back.
     """
 
     load_s: float = 120.0
     call_s: float = 30.0
     close_s: float = 5.0
-    load_nice: int = 10
+    patience_s: float = 0.0
     memory_bytes: int | None = None
     restarts: RestartLimits = field(default_factory=RestartLimits)
 
@@ -158,7 +159,8 @@ class HostedEngine:
 
     def _serve(self) -> None:
         """Start a process and keep it until it dies, or is to be closed."""
-        process = HostProcess(self._job, module=self._module, stop=self._stop)
+        patience_s = self._limits.patience_s if self._ready is None else 0.0
+        process = HostProcess(self._job, module=self._module, stop=self._stop, patience_s=patience_s)
         close_s = 0.0
         try:
             self._welcome(process.load(load_s=self._limits.load_s), process)
@@ -247,7 +249,6 @@ def _begin(model: Path | None, *, limits: HostLimits | None, module: str, **open
         threads_per_stream=opening.get("threads_per_stream", 1),
         max_batch=opening.get("max_batch", 8),
         sha256=opening.get("sha256"),
-        load_nice=limits.load_nice,
         memory_bytes=limits.memory_bytes,
     )
     return HostedEngine(job, limits=limits, module=module)

@@ -19,6 +19,7 @@ from engines.cuda.bindings import cuda_available
 from engines.model_file import ModelFile, read_model_file
 from engines.reference import ReferenceEngine
 from engines.rungs import Rung, open_best
+from engines.smaller import smaller_file, smaller_spec
 
 LOG = logging.getLogger("sightline")
 Kind: TypeAlias = Literal["auto", "cpu", "reference", "onnxruntime", "openvino", "tensorrt", "onnxruntime-cuda"]
@@ -52,21 +53,25 @@ def open_engine(
     threads_per_stream: int = 1,
     max_batch: int = 8,
     sha256: str | None = None,
+    is_smaller: bool = False,
 ) -> Engine:
     """Return a warm engine for the model; without a model, the reference engine.
 
     `auto` takes the GPU where there is one, TensorRT before ONNX Runtime; else, as `cpu` does, it opens the model in
-    every runtime there is, times each on the example and keeps the fastest. What stands in for a better one says so in
-    `degraded`. With `sha256` the file must have that one. `streams` None takes one per core, divided by
-    `threads_per_stream`, and two more. A ModelError says what cannot be served.
+    every runtime there is, times each on the example and keeps the fastest. What stands in for a better one is
+    told in the log. With `sha256` the file must have that one. `streams` None takes one per core, divided by
+    `threads_per_stream`, and two more. With `is_smaller` the canvas is that of `engines.smaller`. A ModelError says
+    what cannot be served.
     """
     streams = streams or min(available_cores() // threads_per_stream + _SPARE_STREAMS, _MAX_STREAMS)
     if _is_reference(model, kind):
-        engine: Engine = ReferenceEngine(streams=streams)
+        spec = smaller_spec(ReferenceEngine().spec) if is_smaller else ReferenceEngine().spec
+        engine: Engine = ReferenceEngine(width_px=spec.input_width_px, height_px=spec.input_height_px, streams=streams)
     else:
         file = _file(model, kind)
         if sha256 is not None and sha256 != file.sha256:
             raise ModelError("the model file has another SHA-256 than was asked for")
+        file = smaller_file(file) if is_smaller else file
         kinds = list(_CLASSES) if kind in {"auto", "cpu"} else [kind]
         layout = {"streams": streams, "threads_per_stream": threads_per_stream}
         on_cpu = Rung(name="the CPU", open=lambda: _fastest(file, kinds, **layout))

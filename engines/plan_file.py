@@ -48,4 +48,13 @@ def check_target(words: Mapping[str, Any], target: PlanTarget) -> None:
     here = {"tensorrt": target.tensorrt, "device": target.device, "compute_capability": [*target.compute_capability]}
     for name, value in here.items():
         if name in words and words[name] != value:
-            raise ModelError(f"this plan was built for the {name.replace('_', ' ')} {words[name]}; here it is {value}")
+            raise ModelError(
+                f"this plan was built for the {name.replace('_', ' ')} {shown(words[name])}; here it is {value}"
+            )
+
+
+def shown(value: object, *, longest: int = 80) -> str:
+    """Return what a foreign file says, fit for a terminal: printable, and cut to so many of its letters."""
+    text = str(value)
+    line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[:longest])
+    return line if len(text) <= longest else f"{line}…"

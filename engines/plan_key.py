@@ -98,16 +98,21 @@ class PlanCache:
                 "the disk is full: the plan is not kept" if is_full else "the plan cannot be kept"
             ) from error
 
-    def clear(self, *, keep: Collection[str] = ()) -> None:
-        """Remove every plan, and what a killed build left, but those of the keys to keep: an unloaded model's disk."""
+    def clear(self, *, keep: Collection[str] = ()) -> int:
+        """Remove every plan but those of the keys to keep, and what a killed build left; returns how many files.
+
+        Plans of other drivers, TensorRT versions and options stay for ever otherwise: nobody asks for their keys.
+        """
         kept = {_name(key) for key in keep}
         try:
             with self._opened() as folder, os.scandir(folder) as entries:
-                for name in [entry.name for entry in entries]:
-                    if name.endswith((_SUFFIX, _UNFINISHED)) and name not in kept:
-                        _remove(folder, name)
+                names = [entry.name for entry in entries]
+                gone = [name for name in names if name.endswith((_SUFFIX, _UNFINISHED)) and name not in kept]
+                for name in gone:
+                    _remove(folder, name)
+                return len(gone)
         except FileNotFoundError:
-            return
+            return 0
         except OSError as error:
             raise ModelError("the folder of plans cannot be cleared") from error
 

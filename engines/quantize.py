@@ -1,8 +1,4 @@
-"""`python -m engines.quantize MODEL --precision fp16|int8 --out DIR`: a version of smaller precision, if it is as good.
-
-There is no fp8 here: NVIDIA's ModelOpt is not installed, and ONNX Runtime's tools scale it by the standard deviation,
-which fails the gate (mAP50-95 0.608 for 0.756, street, 30 frames, 2026-11-23).
-"""
+"""`python -m engines.quantize MODEL --precision fp16|int8|fp8 --out DIR`: a smaller version, if it is as good."""
 
 import argparse
 import hashlib
@@ -18,10 +14,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 
 from app.core.errors import ModelError
 from app.core.frame import Pixels
 from engines.accuracy import HELD_OUT_SEED, Accuracy, accuracy, check_accuracy, farm_frames
+from engines.fp8_graph import to_fp8
 from engines.manifest import describe, read_facts, write_card
 from engines.model_file import ModelFile, read_model_file
 from engines.onnxruntime_engine import OnnxRuntimeEngine
@@ -30,13 +28,14 @@ from engines.store import MODEL_NAME, is_version
 
 CALIBRATION_SEED = 800_000
 """The first of the streets that are only calibrated on: nothing is trained or measured on them."""
+PRECISIONS = ("fp16", "int8", "fp8")
 _FRAMES_PER_STREET = 3
 _TOOLS = ("onnx", "onnxruntime", "numpy", "opencv-python-headless")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is asked for.
+    """What is asked for; `precision` is one of PRECISIONS.
 
     `pictures` is a folder to calibrate with in place of `calibration_streets` of the camera farm, 3 pictures each.
     Accuracy is measured on `streets` others; a folder of pictures has no labels, and then it is not measured.
@@ -56,7 +55,7 @@ def quantize(model: Path, out: Path, *, plan: Plan) -> dict[str, float]:
     if out.exists():
         raise ModelError(f"{out.name} is there already, and versions are not changed")
     file = read_model_file(model)
-    graph = to_fp16(file) if plan.precision == "fp16" else to_int8(file, _calibration(file, plan))
+    graph = _smaller(file, plan)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "version"  # the scratch folder itself is its maker's alone
         folder.mkdir()
@@ -67,6 +66,17 @@ def quantize(model: Path, out: Path, *, plan: Plan) -> dict[str, float]:
         describe(folder, {**facts, "quality": quality})
         shutil.copytree(folder, out)
     return quality
+
+
+def _smaller(file: ModelFile, plan: Plan) -> onnx.ModelProto:
+    """Return the graph of the precision that is asked for."""
+    match plan.precision:
+        case "fp16":
+            return to_fp16(file)
+        case "int8":
+            return to_int8(file, _calibration(file, plan))
+        case _:
+            return to_fp8(file, _calibration(file, plan))
 
 
 def _measured(artefact: Path, file: ModelFile, plan: Plan) -> dict[str, float]:
@@ -146,7 +156,7 @@ def main(argv: list[str] | None = None) -> int:
     """Write a version of smaller precision; 1, and nothing written, where it is not as good as the original."""
     parser = argparse.ArgumentParser(prog="python -m engines.quantize", description=main.__doc__)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--precision", choices=("fp16", "int8"), required=True)
+    parser.add_argument("--precision", choices=PRECISIONS, required=True)
     parser.add_argument("--out", type=Path, required=True, help="<model>/<version>/, not there yet")
     parser.add_argument("--pictures", type=Path, help="calibrate with these pictures; accuracy is not measured then")
     parser.add_argument("--calibration-streets", type=int, default=Plan(precision="int8").calibration_streets)

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from app.core.errors import ModelError
 from app.core.frame import Frame, FrameRef, Pixels
 from app.core.model import ModelSpec
 from app.vision.letterbox import fit
@@ -36,18 +37,20 @@ def to_fp16(file: ModelFile) -> onnx.ModelProto:
     """Return the model with float16 weights; inputs and outputs stay float32."""
     model = OnnxModel(convert_float_to_float16(onnx.load_from_string(file.data), keep_io_types=True))
     model.topological_sort()  # the conversion appends its casts at the end, and ONNX wants them before their use
-    return _described_as(model.model, file)
+    return described_as(model.model, file)
 
 
 def to_int8(file: ModelFile, pictures: Iterable[Pixels]) -> onnx.ModelProto:
     """Return the model with int8 convolutions: weights by channel, activations by tensor, ranges from the pictures.
 
-    The pictures `(h, w, 3)` RGB go through the letterbox and the scaling that serve.
+    The pictures `(h, w, 3)` RGB go through the letterbox and the scaling that serve. ModelError where nothing would be
+    quantised.
     """
     model = onnx.load_from_string(file.data)
-    for number, node in enumerate(model.graph.node):
-        node.name = node.name or f"node_{number}"  # what is left out is told by name, and names are optional
+    name_nodes(model.graph)
     kept = head_convolutions(model.graph)
+    if not any(node.op_type == "Conv" and node.name not in kept for node in model.graph.node):
+        raise ModelError("this model has no convolutions that could be quantised")
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "model.onnx"
         quantize_static(
@@ -63,7 +66,13 @@ def to_int8(file: ModelFile, pictures: Iterable[Pixels]) -> onnx.ModelProto:
             weight_type=QuantType.QInt8,
             extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
         )
-        return _described_as(onnx.load(target), file)
+        return described_as(onnx.load(target), file)
+
+
+def name_nodes(graph: onnx.GraphProto) -> None:
+    """Give every node a name, which is optional: what is left out is told by it."""
+    for number, node in enumerate(graph.node):
+        node.name = node.name or f"node_{number}"
 
 
 def head_convolutions(graph: onnx.GraphProto) -> list[str]:
@@ -116,7 +125,7 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc] # onnxruntime h
         return next(self._inputs, None)
 
 
-def _described_as(model: onnx.ModelProto, file: ModelFile) -> onnx.ModelProto:
+def described_as(model: onnx.ModelProto, file: ModelFile) -> onnx.ModelProto:
     """Return the model with the metadata of the one that it was made from: tools drop it, and classes stand there."""
     original = onnx.load_from_string(file.data)
     del model.metadata_props[:]

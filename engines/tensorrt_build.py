@@ -37,6 +37,8 @@ FLAGS: Final = {
 """What a build may be told; each is part of the plan's key."""
 _COMPATIBILITY = frozenset({"AMPERE_PLUS", "SAME_COMPUTE_CAPABILITY"})
 _MAX_REASONS = 3
+_FP8_CAPABILITY: Final = (8, 9)
+"""Ada; older GPUs have no FP8. Source: TensorRT 11.4, support matrix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,8 @@ def build_plan(
 ) -> BuiltPlan:
     """Return the plan; ModelError with TensorRT's last words where it makes none. On the GPU's thread."""
     bindings.check()
+    if graph_precision(file.data) == "fp8" and target.compute_capability < _FP8_CAPABILITY:
+        raise ModelError(f"{target.device} cannot compute in FP8, which begins with compute capability 8.9")
     profiles = _profiles(file, options)
     log = process_log(bindings.trt)
     log.clear()

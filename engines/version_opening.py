@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,12 @@ from app.core.ports import RawOutput
 from app.pipeline.guarded_engine import GuardedEngine
 from engines.golden import golden_check
 from engines.golden_file import read_golden
-from engines.hosted import HostedEngine
 from engines.ladder import EngineLadder
 from engines.model_file import ModelFile
 from engines.store import ModelStore, StoredVersion
+
+PATIENCE_S: Final = 20.0
+"""How long a version that is loaded beside others leaves the cores to them."""
 
 
 class _Rows:
@@ -40,7 +43,7 @@ class _Rows:
         self._guarded.close()
 
 
-def _closed(opening: asyncio.Future[HostedEngine | GuardedEngine]) -> None:
+def _closed(opening: asyncio.Future[GuardedEngine]) -> None:
     """Give back what came when nobody waited any more."""
     if not opening.cancelled() and opening.exception() is None:
         opening.result().close()
@@ -53,24 +56,27 @@ class VersionOpening:
     store: ModelStore
     ladder: EngineLadder
 
-    async def open(self, model: str, version: str, *, sha256: str | None = None) -> HostedEngine | GuardedEngine:
+    async def open(
+        self, model: str, version: str, *, sha256: str | None = None, patience_s: float = PATIENCE_S
+    ) -> GuardedEngine:
         """Return a warm engine that computes sense, without holding up the event loop.
 
-        `sha256` is what the model file must have. ModelError says what is wrong, NotFoundError that there is none.
+        `sha256` is what the model file must have; for `patience_s` it leaves the cores to others. ModelError says what
+        is wrong, NotFoundError that there is none.
         """
-        opening = asyncio.ensure_future(asyncio.to_thread(self._open, model, version, sha256))
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open, model, version, sha256, patience_s))
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
             opening.add_done_callback(_closed)
             raise
 
-    def _open(self, model: str, version: str, sha256: str | None) -> HostedEngine | GuardedEngine:
+    def _open(self, model: str, version: str, sha256: str | None, patience_s: float) -> GuardedEngine:
         stored, file = self._checked(model, version, sha256)
         expected = read_golden(file.beside)
-        engine = self.ladder.open(stored.path, sha256=file.sha256)
+        engine = self.ladder.open(stored.path, sha256=file.sha256, patience_s=patience_s)
         try:
-            golden_check(_Rows(engine) if isinstance(engine, GuardedEngine) else engine, expected)
+            golden_check(_Rows(engine), expected)
         except BaseException:
             engine.close()
             raise

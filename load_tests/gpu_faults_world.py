@@ -178,7 +178,7 @@ class Replica:
             Opening(rung=Rung.ONNX_CUDA, open=on_gpu(Rung.ONNX_CUDA, ONNX_CUDA)),
             Opening(rung=Rung.ONNX_CPU, open=lambda: Witness(self.cpu, Rung.ONNX_CPU, self.notes)),
         )
-        self.guard = GuardedEngine(openings, clock=virtual)
+        self.guard = GuardedEngine(openings, smaller=answers[-1].spec, clock=virtual)
 
     @property
     def is_able(self) -> bool:

@@ -9,7 +9,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,8 @@ class Turn:
     latencies_s: list[float]
     elapsed_s: float
     client_cpu_s: float
+    ends: list[int] = field(default_factory=list)
+    """The status of each, in the order of the latencies."""
 
     @property
     def rate_hz(self) -> float:
@@ -101,6 +103,7 @@ def _drive(host: str, port: int, requests: Iterator[bytes], *, connections: int)
     """Send what comes out of `requests`, one after the other on each connection."""
     statuses: Counter[int] = Counter()
     latencies_s: list[float] = []
+    ends: list[int] = []
     start_s, cpu_start_s = time.perf_counter(), time.process_time()
     with selectors.DefaultSelector() as selector:
         callers = [_Caller(selector, (host, port)) for _ in range(connections)]
@@ -111,11 +114,12 @@ def _drive(host: str, port: int, requests: Iterator[bytes], *, connections: int)
                 if (status := caller.go_on(events)) is None:
                     continue
                 statuses[status] += 1
+                ends.append(status)
                 latencies_s.append(time.perf_counter() - caller.begun_s)
                 busy -= not caller.begin(next(requests, None))
         for caller in callers:
             caller.close()
-    return Turn(statuses, latencies_s, time.perf_counter() - start_s, time.process_time() - cpu_start_s)
+    return Turn(statuses, latencies_s, time.perf_counter() - start_s, time.process_time() - cpu_start_s, ends)
 
 
 def upload(host: str, port: int, path: str, body: bytes, *, content_type: str = "video/mp4") -> tuple[bytes, float]:

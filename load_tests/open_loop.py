@@ -1,16 +1,20 @@
 """An open-loop HTTP client: requests leave when they are due, whether or not those before them are answered."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
 from load_tests.swap_account import Sent
 
+Ends: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _LONGEST_S: Final = 20.0
+_KEPT_S: Final = 30.0
+"""How long an idle connection is used again: HAProxy hangs up after 90 s, and who writes then gets no answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +49,8 @@ class OpenLoop:
     def __init__(self, host: str, port: int) -> None:
         self.sent: list[Sent] = []
         self._host, self._port = host, port
-        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._free: list[tuple[float, Ends]] = []
+        """With the moment since when each is idle; the newest last."""
         self._flying: set[asyncio.Task[None]] = set()
 
     async def offer(self, choices: Sequence[Shot], *, rate_hz: float, goes_on: Callable[[], bool], seed: int) -> None:
@@ -77,24 +82,30 @@ class OpenLoop:
 
     def close(self) -> None:
         """Hang up."""
-        for _, writer in self._free:
+        for _, (_, writer) in self._free:
             writer.close()
         self._free.clear()
+
+    def _kept(self) -> Ends | None:
+        """The connection that was used last, as long as the other side keeps it; the older ones are older still."""
+        if self._free and self._free[-1][0] < time.monotonic() - _KEPT_S:
+            self.close()
+        return self._free.pop()[1] if self._free else None
 
     async def _one(self, shot: Shot, due_s: float) -> None:
         begun_s = time.monotonic()
         status, body = 0, b""
         try:
             async with asyncio.timeout(_LONGEST_S):
-                ends = self._free.pop() if self._free else await asyncio.open_connection(self._host, self._port)
+                ends = self._kept() or await asyncio.open_connection(self._host, self._port)
                 reader, writer = ends
                 writer.write(shot.request)
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
                 status, body = int(head.split(b" ", 2)[1]), await reader.readexactly(length)
-                self._free.append(ends)
-        except (OSError, EOFError, ValueError, TimeoutError):
-            status = 0
+                self._free.append((time.monotonic(), ends))
+        except (OSError, EOFError, ValueError, TimeoutError) as error:
+            status, body = 0, json.dumps({"code": type(error).__name__}).encode()
         self.sent.append(
             Sent(
                 brightness=shot.brightness,

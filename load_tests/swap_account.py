@@ -14,7 +14,7 @@ from load_tests.swap_models import Mark, is_of_picture, version_seen
 class Sent:
     """One request and its end. Times are of one monotonic clock: when it was due, begun and answered.
 
-    `status` is 0 where there was no answer at all.
+    `status` is 0 where there was no answer at all; `body` then says what was met instead, as a problem's `code`.
     """
 
     brightness: float

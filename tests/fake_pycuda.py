@@ -42,6 +42,7 @@ class _Gpu:
     def __init__(self, *, capacity_bytes: int = 1 << 30, name: str = "Simulated GPU") -> None:
         self.capacity_bytes = capacity_bytes
         self.name = name
+        self.capability = (9, 0)
         self.is_there = True
         self.dead_of: str | None = None
         self.refusals: dict[str, str] = {}
@@ -125,7 +126,7 @@ class Device:
         return GPU.name
 
     def compute_capability(self) -> tuple[int, int]:
-        return (9, 0)
+        return GPU.capability
 
     def retain_primary_context(self) -> Context:
         GPU.called("cuDevicePrimaryCtxRetain")

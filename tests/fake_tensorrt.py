@@ -254,6 +254,8 @@ class Builder(_Owned):
 
 
 class Runtime(_Owned):
+    engine_host_code_allowed = False
+
     def __init__(self, logger: Any) -> None:
         self._born()
         self._logger = logger
@@ -262,10 +264,14 @@ class Runtime(_Owned):
         if not TRT.grants("deserialize_cuda_engine", self._logger):
             return None
         try:
-            return ICudaEngine(json.loads(serialized_engine.removeprefix(b"fake plan")), self._logger)
+            plan = json.loads(serialized_engine.removeprefix(b"fake plan"))
         except ValueError:
             self._logger.log(ILogger.Severity.ERROR, "Serialization assertion magicTag failed")
             return None
+        if plan.get("host_code") and not self.engine_host_code_allowed:
+            self._logger.log(ILogger.Severity.ERROR, "The engine contains host code, which is not allowed")
+            return None
+        return ICudaEngine(plan, self._logger)
 
 
 class ICudaEngine(_Owned):

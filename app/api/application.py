@@ -11,19 +11,24 @@ from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
+from app.api import autoscaling as scaling_routes
 from app.api import detections, live_preview, models, moments, preview, problems, streams, videos, websocket
 from app.api import faults as fault_routes
 from app.api.bodies import BodyLimits
 from app.api.contract import schemas
 from app.api.sources import Sources
 from app.api.stream_pump import PumpPorts
+from app.api.tenancy import Door
 from app.core.errors import DeadlineError, NotFoundError, SightlineError
 from app.core.frame import FrameRef
+from app.core.metrics import SILENT, Metrics
 from app.core.query import Query
 from app.media.fetch_guard import FetchParameters
 from app.media.limits import DecodeLimits
 from app.pipeline.faults import Faults
 from app.pipeline.frame_path import FramePath
+from app.pipeline.scaling import FixedScaling, Scaling
+from app.pipeline.tenants import Tenants
 from app.vision.example import example_jpeg
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}")
@@ -76,29 +81,35 @@ def create_app(
     *,
     limits: ApiLimits | None = None,
     faults: Faults | None = None,
+    scaling: Scaling | None = None,
+    tenants: Tenants | None = None,
+    metrics: Metrics = SILENT,
     is_behind_serve: bool = False,
 ) -> FastAPI:
     """Routes of CONTRACT.md §2 over the path of stills and files, and the ports to live streams.
 
-    Without `faults` there is no way to plant any.
+    Without `faults` there is no way to plant any, without `scaling` nobody decides how many replicas there are,
+    without `tenants` everybody is one.
     """
-    host, budget = ports.host, ports.budget
+    budget = ports.budget
     limits = limits or ApiLimits()
     app = FastAPI(
         title="Sightline",
         version=__version__,
         description="Images and videos into detections and tracks; every frame accounted for.",
     )
+    app.add_middleware(Door, tenants=tenants or Tenants({}, ports.host))
     app.add_middleware(_RequestId, is_behind_serve=is_behind_serve)
-    problems.install(app)
+    problems.install(app, metrics=metrics)
     sources = Sources(limits.bodies, limits.fetch)
     app.include_router(detections.router(path, limits=limits.bodies, budget=budget, sources=sources))
     app.include_router(preview.router(sources, budget=budget, decoding=limits.decoding))
     app.include_router(streams.router(ports, labels=path.spec.labels, sources=sources))
     app.include_router(websocket.router(ports))
-    app.include_router(live_preview.router(host))
-    app.include_router(moments.router(host))
+    app.include_router(live_preview.router())
+    app.include_router(moments.router())
     app.include_router(models.router(path.models, budget=budget))
+    app.include_router(scaling_routes.router(scaling or FixedScaling()))
     if faults is not None:
         app.include_router(fault_routes.router(faults, budget=budget))
     app.include_router(videos.router(path, max_bytes=limits.max_video_bytes))
@@ -133,7 +144,7 @@ def _add_health(app: FastAPI, path: FramePath, *, ready_s: float) -> None:
         ref = FrameRef(stream_id="readyz", seq=0)
         try:
             async with asyncio.timeout(ready_s):
-                result = await path.detect(golden, ref=ref, query=Query())
+                result = await path.detect(golden, ref=ref, query=Query(), kind="probe")
         except TimeoutError:
             return problems.not_ready(request, DeadlineError(f"the golden image took longer than {ready_s} s"))
         except SightlineError as error:

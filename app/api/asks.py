@@ -1,5 +1,6 @@
 """What a request says about the version that is to answer it."""
 
+from collections.abc import Mapping
 from random import random
 from typing import Final
 
@@ -16,7 +17,11 @@ REGION: Final = "x-region"
 
 def ask_of(request: Request) -> Ask:
     """The request as the route table sees it: `Accept`, headers, user and region, and a draw of its own."""
-    headers = request.headers
+    return ask_with(request.headers)
+
+
+def ask_with(headers: Mapping[str, str]) -> Ask:
+    """The same of headers, their names in lower case, over whatever protocol they came."""
     return Ask(
         headers=headers,
         user=headers.get(USER),

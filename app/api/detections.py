@@ -14,6 +14,7 @@ from app.api.contract import JSON, NDJSON, to_json, to_json_array, to_line
 from app.api.documents import IMAGES_BODY
 from app.api.parameters import ImageParameters
 from app.api.sources import Sources, media_type_of
+from app.api.tenancy import client_of
 from app.core.errors import InvalidRequestError, SightlineError, TooLargeError
 from app.core.frame import FrameRef
 from app.core.query import Query
@@ -21,6 +22,7 @@ from app.core.result import FrameResult
 from app.pipeline.frame_path import FramePath
 from app.pipeline.results import failure
 from app.pipeline.streams import new_stream_id
+from app.pipeline.tenants import Quota
 from app.policy.route_table import Ask
 
 
@@ -30,6 +32,7 @@ class _Ask:
     routing: Ask
     deadline_s: float | None
     max_image_bytes: int
+    quota: Quota
 
 
 def router(path: FramePath, *, limits: BodyLimits, budget: BodyBudget, sources: Sources) -> APIRouter:
@@ -49,9 +52,11 @@ def router(path: FramePath, *, limits: BodyLimits, budget: BodyBudget, sources: 
             routing=ask_of(request),
             deadline_s=given.deadline_s(),
             max_image_bytes=limits.max_image_bytes,
+            quota=client_of(request).quota,
         )
         if media_type_of(request) == "multipart/form-data":
             return await _many(request, path, ask, limits=limits, budget=budget)
+        ask.quota.spend()
         with budget.lease() as lease:
             image = await sources.read(request, lease, deadline_s=ask.deadline_s)
             ref = FrameRef(stream_id=new_stream_id(), seq=0)
@@ -110,6 +115,7 @@ async def _one(path: FramePath, ask: _Ask, stream_id: str, seq: int, data: bytes
             raise InvalidRequestError("this part is empty")
         if len(data) > ask.max_image_bytes:
             raise TooLargeError(f"this part has more than {ask.max_image_bytes} bytes")
+        ask.quota.spend()
         return await path.detect(data, ref=ref, query=ask.query, ask=ask.routing, deadline_s=ask.deadline_s)
     except SightlineError as error:
         return failure(ref, error)

@@ -1,7 +1,7 @@
 """How errors and refusals leave over gRPC: as a status with our words, nothing of the inside."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -12,8 +12,11 @@ from app.core.errors import InternalError, SightlineError
 LOG = logging.getLogger("sightline")
 _STATUS: Final = {
     HTTPStatus.BAD_REQUEST: StatusCode.INVALID_ARGUMENT,
+    HTTPStatus.UNAUTHORIZED: StatusCode.UNAUTHENTICATED,
+    HTTPStatus.FORBIDDEN: StatusCode.PERMISSION_DENIED,
+    HTTPStatus.TOO_MANY_REQUESTS: StatusCode.RESOURCE_EXHAUSTED,
     HTTPStatus.NOT_FOUND: StatusCode.NOT_FOUND,
-    HTTPStatus.NOT_ACCEPTABLE: StatusCode.INVALID_ARGUMENT,
+    HTTPStatus.NOT_ACCEPTABLE: StatusCode.NOT_FOUND,  # the version that was asked for; the words name those there are
     HTTPStatus.CONFLICT: StatusCode.FAILED_PRECONDITION,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: StatusCode.RESOURCE_EXHAUSTED,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: StatusCode.INVALID_ARGUMENT,
@@ -27,6 +30,9 @@ _STATUS: Final = {
 class RpcContext(Protocol):
     """What grpc.aio and Ray Serve both give to a method beside the request."""
 
+    def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]] | None:
+        """What the client sent beside the request: names in lower case, bytes under those that end in `-bin`."""
+
     def set_code(self, code: StatusCode, /) -> None:
         """The status that the call ends with."""
 
@@ -35,6 +41,15 @@ class RpcContext(Protocol):
 
     def set_trailing_metadata(self, trailing_metadata: Sequence[tuple[str, str]], /) -> None:
         """What follows the last message."""
+
+
+def headers_of(context: RpcContext) -> dict[str, str]:
+    """The request's metadata as HTTP headers: names that come again are one, their values in a list with commas."""
+    headers: dict[str, str] = {}
+    for name, value in context.invocation_metadata() or ():
+        if isinstance(value, str):
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
 
 
 def known(error: Exception) -> SightlineError:

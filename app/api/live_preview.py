@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
+from app.api.tenancy import client_of
 from app.core.errors import NotFoundError
 from app.pipeline.stream_host import StreamHost
 
@@ -15,8 +16,8 @@ _WAIT_S: Final = 10.0
 _BOUNDARY: Final = "sightline-frame"
 
 
-def router(host: StreamHost) -> APIRouter:
-    """The route over `host`."""
+def router() -> APIRouter:
+    """The route over the streams of whoever asks."""
     routes = APIRouter()
 
     @routes.get(
@@ -24,8 +25,9 @@ def router(host: StreamHost) -> APIRouter:
         summary="The stream as pictures, with everything drawn",
         response_class=Response,
     )
-    async def preview(stream_id: str) -> Response:
+    async def preview(request: Request, stream_id: str) -> Response:
         """Multipart MJPEG, as browsers show it in an image: the newest frame, at most ten times a second."""
+        host = client_of(request).host
         await host.show(stream_id)
         kind = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
         return StreamingResponse(_pictures(host, stream_id), media_type=kind, headers={"cache-control": "no-store"})

@@ -95,6 +95,7 @@ def shown_version(status: VersionStatus) -> dict[str, Any]:
         "sha256": status.sha256,
         "reason": status.reason,
         "replicas": {replica: phase.value for replica, phase in status.replicas.items()},
+        "degraded": dict(status.degraded),
         "candidate": None if status.candidate is None else _shown_candidate(status.candidate),
     }
 

@@ -13,6 +13,7 @@ from starlette.responses import StreamingResponse
 
 from app.api.contract import NDJSON
 from app.api.parameters import Parameters
+from app.api.tenancy import client_of
 from app.core.errors import InvalidParameterError, NotFoundError
 from app.core.wire import WireEvent
 from app.pipeline.stream_host import StreamHost
@@ -42,8 +43,8 @@ class MomentParameters(Parameters):
         return names
 
 
-def router(host: StreamHost) -> APIRouter:
-    """The route over `host`."""
+def router() -> APIRouter:
+    """The route over the streams of whoever asks."""
     routes = APIRouter()
 
     @routes.get(
@@ -58,7 +59,7 @@ def router(host: StreamHost) -> APIRouter:
         `reason` says whether every live stream has its frame in it (`complete`) or the wait was over (`lateness`). A
         result that comes after its moment is told alone, with reason `late`.
         """
-        given = MomentParameters.read(request)
+        given, host = MomentParameters.read(request), client_of(request).host
         starts = {name: await host.position(name, after_seq=_NEWEST) for name in given.names()}
         lines = _Merge(host, starts, given).lines()
         return StreamingResponse(lines, media_type=NDJSON, headers={"cache-control": "no-store"})

@@ -10,7 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from app.core import metrics as table
 from app.core.errors import InternalError, InvalidParameterError, SightlineError
+from app.core.metrics import SILENT, Metrics
 
 LOG = logging.getLogger("sightline")
 PROBLEM_JSON = "application/problem+json"
@@ -47,13 +49,16 @@ def _answer(
         "code": code,
         "request_id": request_id(request),
     }
+    metrics: Metrics = request.app.state.metrics
+    metrics.count(table.INGRESS_PROBLEMS, (code,))
     # Set here too: the answer to an unforeseen error is sent from outside our middleware.
     kept = {**(headers or {}), **request.state.returned_headers}
     return Response(json.dumps(body), status_code=int(status), media_type=PROBLEM_JSON, headers=kept)
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of `app` as a problem."""
+def install(app: FastAPI, *, metrics: Metrics = SILENT) -> None:
+    """Answer every error of `app` as a problem, and count them."""
+    app.state.metrics = metrics
 
     async def sightline_error(request: Request, error: Exception) -> Response:
         if not isinstance(error, SightlineError):

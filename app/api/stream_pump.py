@@ -5,8 +5,8 @@ import contextvars
 import zlib
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Self, TypeVar
 
 from app.api.bodies import BodyBudget
 from app.api.resume import ResumeTokens
@@ -24,6 +24,7 @@ from app.core.errors import (
 )
 from app.core.wire import WireEvent
 from app.pipeline.stream_host import EventBatch, StreamHost, StreamStatus
+from app.pipeline.tenants import Client
 
 T = TypeVar("T")
 NEWEST: Final = (1 << 63) - 1
@@ -62,6 +63,10 @@ class PumpPorts:
     budget: BodyBudget
     draining: asyncio.Event
     limits: PumpLimits = field(default_factory=PumpLimits)
+
+    def seen_by(self, client: Client) -> Self:
+        """The same with the streams of that client alone."""
+        return replace(self, host=client.host)
 
 
 class StreamPump:

@@ -13,6 +13,7 @@ from app.api.parameters import EventParameters, FrameParameters
 from app.api.sources import Sources
 from app.api.stream_body import StreamBody, shown
 from app.api.stream_pump import PumpPorts
+from app.api.tenancy import client_of
 from app.contract.events import to_json
 from app.core.errors import InvalidParameterError, NotFoundError
 from app.pipeline.stream_host import EventBatch, Offer, StreamHost
@@ -23,9 +24,9 @@ _POLL_S = 10.0
 
 
 def router(ports: PumpPorts, *, labels: tuple[str, ...], sources: Sources) -> APIRouter:
-    """The routes over the ports' host; `labels` are the model's."""
+    """The routes over the streams of whoever asks; `labels` are the model's."""
     routes = APIRouter()
-    host, budget = ports.host, ports.budget
+    budget = ports.budget
 
     async def body_of(request: Request) -> bytes:
         with budget.lease() as lease:
@@ -38,27 +39,28 @@ def router(ports: PumpPorts, *, labels: tuple[str, ...], sources: Sources) -> AP
     async def opened(request: Request) -> dict[str, Any]:
         """An empty body takes every default. `resume_token` is for a WebSocket or a gRPC call on this stream."""
         spec = StreamBody.parse(await body_of(request)).stream(labels)
-        status = await host.open(spec)
+        status = await client_of(request).host.open(spec)
         return {**shown(status), "resume_token": await ports.tokens.make(status.stream_id, seq=-1)}
 
     @routes.get("/v1/streams", summary="The open streams")
-    async def listed() -> list[dict[str, Any]]:
-        return [shown(status) for status in await host.all()]
+    async def listed(request: Request) -> list[dict[str, Any]]:
+        return [shown(status) for status in await client_of(request).host.all()]
 
     @routes.get("/v1/streams/{stream_id}", summary="One stream and its account")
-    async def one(stream_id: str) -> dict[str, Any]:
-        return shown(await host.show(stream_id))
+    async def one(request: Request, stream_id: str) -> dict[str, Any]:
+        return shown(await client_of(request).host.show(stream_id))
 
     @routes.patch("/v1/streams/{stream_id}", summary="Change a stream while it runs", openapi_extra=body_schema)
     async def changed(request: Request, stream_id: str) -> dict[str, Any]:
         """Fields that are given replace the stream's, null means the default; lines that stay keep their counts."""
         body = await body_of(request)
+        host = client_of(request).host
         now = await host.show(stream_id)
         return shown(await host.patch(stream_id, StreamBody.parse(body, onto=now.spec).stream(labels)))
 
     @routes.delete("/v1/streams/{stream_id}", summary="Close a stream; its final account")
-    async def closed(stream_id: str) -> Response:
-        return Response(to_json(await host.close(stream_id)), media_type=JSON)
+    async def closed(request: Request, stream_id: str) -> Response:
+        return Response(to_json(await client_of(request).host.close(stream_id)), media_type=JSON)
 
     @routes.post(
         "/v1/streams/{stream_id}/frames",
@@ -73,7 +75,8 @@ def router(ports: PumpPorts, *, labels: tuple[str, ...], sources: Sources) -> AP
             if picture.raw_size_px is not None:
                 raise InvalidParameterError("content-type: a stream takes encoded pictures")
             captured_at = given.captured_at.timestamp() if given.captured_at else None
-            end = await host.push(stream_id, Offer(data=picture.data, seq=given.seq, captured_at=captured_at))
+            offer = Offer(data=picture.data, seq=given.seq, captured_at=captured_at)
+            end = await client_of(request).host.push(stream_id, offer)
         return Response(end.body, media_type=JSON)
 
     @routes.get(
@@ -86,6 +89,7 @@ def router(ports: PumpPorts, *, labels: tuple[str, ...], sources: Sources) -> AP
         """NDJSON, or server-sent events where `Accept` asks for them; `Last-Event-ID` is the same as `since`."""
         since = EventParameters.read(request).since
         last = request.headers.get("last-event-id")
+        host = client_of(request).host
         position = await host.position(stream_id, after_seq=since, after_event=last)
         is_sse = SSE in request.headers.get("accept", "")
         lines = _lines(host, stream_id, position, is_sse=is_sse)

@@ -12,9 +12,11 @@ from app.api.asks import ask_of
 from app.api.contract import NDJSON, to_line
 from app.api.documents import VIDEO_BODY
 from app.api.parameters import VideoParameters
+from app.api.tenancy import client_of
 from app.core.errors import InvalidRequestError, TooLargeError, UnsupportedMediaError
 from app.core.result import FrameResult, Summary
 from app.pipeline.frame_path import FramePath
+from app.pipeline.tenants import Quota
 
 _REFUSED_TYPES = ("image/", "text/", "multipart/", "application/json")
 CHUNK_BYTES = 1024**2
@@ -58,7 +60,7 @@ def router(path: FramePath, *, max_bytes: int) -> APIRouter:
         results = path.track_video(_upload(request, uploaded, max_bytes=max_bytes), spec, ask=ask_of(request))
         # The status line waits for the first frame: a file without any gets its error as a status, not as a line.
         first = await anext(results)
-        return _Duplex(_lines(first, results), uploaded=uploaded)
+        return _Duplex(_lines(first, results, client_of(request).quota), uploaded=uploaded)
 
     return routes
 
@@ -105,12 +107,13 @@ async def _joined(stream: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
 
 
 async def _lines(
-    first: list[FrameResult | Summary], rest: AsyncGenerator[list[FrameResult | Summary], None]
+    first: list[FrameResult | Summary], rest: AsyncGenerator[list[FrameResult | Summary], None], quota: Quota
 ) -> AsyncIterator[bytes]:
-    """A line per item; those that came together go out together."""
+    """A line per item; those that came together go out together. A video over its sender's quota goes on slower."""
     try:
         yield b"".join(map(to_line, first))
         async for items in rest:
             yield b"".join(map(to_line, items))
+            await asyncio.sleep(quota.pace_s(len(items)))
     finally:
         await rest.aclose()

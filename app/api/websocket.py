@@ -12,6 +12,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from app.api.sent_frame import MAX_MESSAGE_BYTES, parse
 from app.api.stream_pump import PumpPorts, Start, StreamPump
+from app.api.tenancy import client_of
 from app.api.told import Told
 from app.core.errors import (
     InternalError,
@@ -51,7 +52,7 @@ def router(ports: PumpPorts, *, stalled_s: float = 30.0) -> APIRouter:
         except InvalidParameterError as error:
             await _close(socket, _ending_of(error))
             return
-        pump = StreamPump(stream_id, ports, start=start)
+        pump = StreamPump(stream_id, ports.seen_by(client_of(socket)), start=start)
         receiving = asyncio.create_task(_receive(socket, pump, stream_id=stream_id))
         sending = asyncio.create_task(_send(socket, pump, stalled_s=stalled_s))
         try:

@@ -31,7 +31,6 @@ _BY_CODE = {
     if isinstance(kind, type) and issubclass(kind, SightlineError) and kind is not SightlineError
 }
 _BY_STATUS = {int(kind.status): kind for kind in reversed(_BY_CODE.values())} | {
-    HTTPStatus.TOO_MANY_REQUESTS: OverloadedError,
     HTTPStatus.INTERNAL_SERVER_ERROR: InternalError,
     HTTPStatus.BAD_GATEWAY: UnavailableError,
     HTTPStatus.SERVICE_UNAVAILABLE: UnavailableError,

@@ -2,6 +2,8 @@
 
 SightlineError
 ├── InvalidRequestError      400  malformed
+├── UnauthenticatedError     401  no key, or nobody's
+├── ForbiddenError           403  not with this key
 ├── NotFoundError            404
 ├── NotAcceptableError       406
 ├── ConflictError            409  not what the resource's state allows
@@ -10,6 +12,7 @@ SightlineError
 ├── UndecodableError         422  the right format, but broken
 ├── InvalidParameterError    422  a value that fails validation
 ├── OverloadedError          503  refused at the door; carries retry_after_s
+│   └── QuotaError           429  more than the tenant may send
 ├── UnavailableError         503  a part of the service died with this frame in it
 │   ├── MovedError                it has another owner by now
 │   ├── DeviceMemoryError         the GPU has no room for it
@@ -42,6 +45,25 @@ class InvalidRequestError(SightlineError):
     status = HTTPStatus.BAD_REQUEST
     code = "invalid_request"
     title = "Malformed request"
+
+
+class UnauthenticatedError(SightlineError):
+    """The request has no key, or one that belongs to nobody."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    code = "unauthenticated"
+    title = "Who is this?"
+
+    def __init__(self, detail: str = "send a key of this service as authorization: Bearer KEY") -> None:
+        super().__init__(detail)
+
+
+class ForbiddenError(SightlineError):
+    """The key is good, but not for this."""
+
+    status = HTTPStatus.FORBIDDEN
+    code = "forbidden"
+    title = "Forbidden"
 
 
 class NotFoundError(SightlineError):
@@ -110,6 +132,17 @@ class OverloadedError(SightlineError):
     def __init__(self, detail: str = "the queue is full", retry_after_s: float = 1.0) -> None:
         super().__init__(detail)
         self.retry_after_s = retry_after_s
+
+
+class QuotaError(OverloadedError):
+    """More than the tenant may send. Try again after `retry_after_s` seconds."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    code = "over_quota"
+    title = "Over quota"
+
+    def __init__(self, detail: str = "more than this key may send", retry_after_s: float = 1.0) -> None:
+        super().__init__(detail, retry_after_s)
 
 
 class UnavailableError(SightlineError):

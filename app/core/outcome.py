@@ -16,6 +16,7 @@ class DropReason(StrEnum):
     SAMPLED = "sampled"  # target_fps: this frame was not due
     SUPERSEDED = "superseded"  # latest_frame: a newer frame was there when the model came free
     OVERLOADED = "overloaded"  # every_frame of a live stream: as many waited as may
+    OVER_QUOTA = "over_quota"  # more than its tenant may send
     SOURCE_LOST = "source_lost"  # the decoder of a pulled stream, or the way from it, lost this frame
 
 

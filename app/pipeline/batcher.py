@@ -1,10 +1,10 @@
 """Gathers single frames of many callers into micro-batches, with a bounded door, deadlines and cancellation."""
 
 import asyncio
-import contextvars
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -23,12 +23,14 @@ class _Waiting(Generic[A, B]):
     item: A
     answer: asyncio.Future[B]
     deadline_s: float | None
+    context: Context
 
 
 class MicroBatcher(Generic[A, B]):
     """One queue in front of `work`, which takes a batch and gives one answer per item, in order.
 
-    `clock` gives monotonic seconds. All calls happen on one event loop.
+    `clock` gives monotonic seconds, `context` what a batch runs in whose first caller called it: not the caller's own.
+    All calls happen on one event loop.
     """
 
     def __init__(
@@ -37,8 +39,10 @@ class MicroBatcher(Generic[A, B]):
         *,
         limits: BatchLimits,
         clock: Callable[[], float] = time.monotonic,
+        context: Callable[[], Context] = Context,
     ) -> None:
         self._work = work
+        self._context = context
         self._limits = limits
         self._clock = clock
         self._waiting: deque[_Waiting[A, B]] = deque()
@@ -63,7 +67,7 @@ class MicroBatcher(Generic[A, B]):
             raise OverloadedError(retry_after_s=wait_s)
         if deadline_s is not None and self._clock() >= deadline_s:
             raise DeadlineError("the deadline had passed before the work began")
-        entry: _Waiting[A, B] = _Waiting(item, asyncio.get_running_loop().create_future(), deadline_s)
+        entry: _Waiting[A, B] = _Waiting(item, asyncio.get_running_loop().create_future(), deadline_s, self._context())
         self._waiting.append(entry)
         self._dispatch()
         if deadline_s is None:
@@ -83,7 +87,7 @@ class MicroBatcher(Generic[A, B]):
                 continue
             # A batch serves many requests: in the context of one of them, Ray would give all its calls that request's
             # id, and routers that index by it would hang (facts/ray-serve.md, finding 1).
-            task = asyncio.create_task(self._run(batch), context=contextvars.Context())
+            task = asyncio.create_task(self._run(batch), context=batch[0].context)
             self._in_flight.add(task)
             task.add_done_callback(self._finished)
 

@@ -1,9 +1,9 @@
-"""A breaker with its clock: the door before one part, be that an engine in this process or a handle to another."""
+"""A breaker with its clock: the door before one part of which nobody knows whether it works."""
 
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 from app.core.errors import SightlineError, UnavailableError
@@ -24,7 +24,7 @@ LEAST_WAIT_S: Final = 1.0
 
 
 class BreakerGate:
-    """Lets calls through while its breaker is closed. Safe for threads and for tasks.
+    """Lets calls through while its breaker is closed. Safe for threads.
 
     `clock` gives monotonic seconds; `cpu_load`, in [0, 1], is that of the part behind, which decides whether a full
     queue counts.
@@ -49,12 +49,34 @@ class BreakerGate:
         return self._breaker.state
 
     @property
+    def is_due(self) -> bool:
+        """Whether a call would be let in now, were it only as the one that tries."""
+        with self._lock:
+            return admit(self._breaker, now_s=self._clock(), parameters=self._parameters)[1].is_admitted
+
+    @property
     def cause(self) -> Signal | None:
         """What tripped it last: a full queue asks for another answer than a part that is gone."""
         return self._breaker.cause
 
-    def enter(self) -> Admission:
-        """Leave to call, to be given back to `leave`; UnavailableError says when to come again."""
+    def call(self, work: Callable[[], T], *, says: Callable[[SightlineError], Signal] = signal_of) -> T:
+        """The answer of `work`, not begun when the breaker is open; `says` is what its error tells of the part.
+
+        UnavailableError says when to come again. What is no SightlineError tells nothing.
+        """
+        admission = self._enter()
+        signal = Signal.UNKNOWN
+        try:
+            answer = work()
+            signal = Signal.ANSWERED
+        except SightlineError as error:
+            signal = says(error)
+            raise
+        finally:
+            self._leave(admission, signal)
+        return answer
+
+    def _enter(self) -> Admission:
         with self._lock:
             now_s = self._clock()
             self._breaker, admission = admit(self._breaker, now_s=now_s, parameters=self._parameters)
@@ -63,8 +85,7 @@ class BreakerGate:
             raise UnavailableError("too many calls to it failed; it is tried again later", wait_s)
         return admission
 
-    def leave(self, admission: Admission, signal: Signal) -> None:
-        """Say what came of the call."""
+    def _leave(self, admission: Admission, signal: Signal) -> None:
         jitter = random.random()  # noqa: S311  spreads callers in time
         with self._lock:
             self._breaker = settle(
@@ -81,17 +102,3 @@ class BreakerGate:
         """The part behind was started anew: the next call tries it."""
         with self._lock:
             self._breaker = replaced(self._breaker, now_s=self._clock())
-
-    async def call(self, work: Callable[[], Awaitable[T]]) -> T:
-        """The answer of `work`, not begun when the breaker is open. A caller that is cancelled says nothing."""
-        admission = self.enter()
-        signal = Signal.UNKNOWN
-        try:
-            answer = await work()
-            signal = Signal.ANSWERED
-        except SightlineError as error:
-            signal = signal_of(error)
-            raise
-        finally:
-            self.leave(admission, signal)
-        return answer

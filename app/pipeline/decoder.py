@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 
 import cv2
 
+from app.core import metrics as table
 from app.core.errors import InternalError, NotFoundError, OverloadedError, SightlineError
 from app.core.frame import EncodedFrame, Frame, FrameRef
+from app.core.metrics import SILENT, Metrics
 from app.core.model import ModelSpec
 from app.core.outcome import Failed, Outcome
 from app.core.routing import Route
@@ -67,11 +69,17 @@ class Decoder:
     """Decodes towards the model's canvas; holds the videos that are being uploaded to it."""
 
     def __init__(
-        self, spec: ModelSpec, parameters: DecoderParameters, *, clock: Callable[[], float] = time.monotonic
+        self,
+        spec: ModelSpec,
+        parameters: DecoderParameters,
+        *,
+        metrics: Metrics = SILENT,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         cv2.setNumThreads(1)  # the threads are ours; OpenCV's own would fight them for the cores
         self._spec = spec
         self._parameters = parameters
+        self._metrics = metrics
         self._clock = clock
         workers = parameters.workers
         if workers is None:
@@ -90,7 +98,7 @@ class Decoder:
         """The same for one image, on the calling thread."""
         width_px, height_px = self._canvas_of(encoded.route)
         try:
-            return decode_still(
+            frame = decode_still(
                 encoded, model_width_px=width_px, model_height_px=height_px, limits=self._parameters.limits
             )
         except SightlineError as error:
@@ -98,6 +106,17 @@ class Decoder:
         except Exception:
             LOG.exception("the still decoder failed")
             return Failed(ref=encoded.ref, error=InternalError())
+        self._note(frame, source="still")
+        return frame
+
+    def _note(self, frame: Frame, *, source: str) -> None:
+        self._metrics.observe(table.DECODER_SECONDS, (source,), value=frame.timings.decode_s)
+        self._metrics.count(table.DECODER_COPIED, by=frame.rgb.nbytes)
+
+    @property
+    def open_videos(self) -> int:
+        """How many are being decoded, or read."""
+        return len(self._videos)
 
     async def open_video(self, video_id: str, spec: VideoSpec, *, route: Route | None = None) -> None:
         """Expect the bytes of a video; OverloadedError when as many are open as may be."""
@@ -137,7 +156,11 @@ class Decoder:
 
     async def read_video(self, video_id: str, *, batch: int, max_frames: int) -> list[Outcome[Frame]]:
         """Batch number `batch` of the decoded frames; see VideoSession.read."""
-        return await self._video(video_id).session.read(batch=batch, max_frames=max_frames)
+        frames = await self._video(video_id).session.read(batch=batch, max_frames=max_frames)
+        for frame in frames:
+            if isinstance(frame, Frame):
+                self._note(frame, source="video")
+        return frames
 
     async def video_refs(self, video_id: str, batch: int) -> list[FrameRef]:
         """Which frames a batch held, for the account of one that was lost further down."""

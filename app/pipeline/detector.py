@@ -9,8 +9,9 @@ from typing import Final, TypeVar
 
 from app.core.errors import UnavailableError
 from app.core.frame import Detections, EncodedFrame, Frame, ModelInput
+from app.core.metrics import SILENT, Metrics
 from app.core.outcome import Dropped, End, Failed, Outcome
-from app.core.ports import Breakable, Engine
+from app.core.ports import Engine
 from app.core.routing import Route, Urgency
 from app.pipeline.guarded_engine import GuardedEngine
 from app.pipeline.serving import Prepare, Serving, ServingParameters
@@ -30,9 +31,12 @@ class Detector:
     it fits the canvas: its answer says which version that was.
     """
 
-    def __init__(self, engine: Engine | GuardedEngine, *, parameters: ServingParameters) -> None:
+    def __init__(
+        self, engine: Engine | GuardedEngine, *, parameters: ServingParameters, metrics: Metrics = SILENT
+    ) -> None:
         self.traffic = VersionTraffic(slow_s=parameters.slow_s)
         self._parameters = parameters
+        self._metrics = metrics
         self._shadowing: set[asyncio.Task[None]] = set()
         self._versions: dict[VersionKey, Serving] = {}
         self.first = self.add(engine)
@@ -50,19 +54,19 @@ class Detector:
     @property
     def is_broken(self) -> bool:
         """Whether the engine of some version is beyond repair in this process."""
-        engines = (serving.engine for serving in self._versions.values())
-        return any(isinstance(engine, Breakable) and engine.is_broken for engine in engines)
+        return any(serving.engine.is_broken for serving in self._versions.values())
 
     def probe(self) -> None:
         """Try the better engines of versions that are answered by a worse one; blocks."""
         for serving in self.versions.values():
-            if isinstance(serving.engine, GuardedEngine):
-                serving.engine.probe()
+            serving.engine.probe()
 
     def add(self, engine: Engine | GuardedEngine) -> Serving:
         """Hold one version more."""
         spec = engine.spec
-        serving = self._versions[spec.name, spec.version] = Serving(engine, parameters=self._parameters)
+        serving = self._versions[spec.name, spec.version] = Serving(
+            engine, parameters=self._parameters, metrics=self._metrics
+        )
         return serving
 
     async def remove(self, model: str, version: str) -> None:
@@ -117,7 +121,11 @@ class Detector:
         spec = shadow.spec
         if (spec.input_width_px, spec.input_height_px) != (route.width_px, route.height_px):
             return  # it would need canvases of its own
-        answered = [(frame, one) for frame, one in zip(frames, outcomes, strict=True) if isinstance(one, Detections)]
+        answered = [
+            (frame, one)
+            for frame, one in zip(frames, outcomes, strict=True)
+            if isinstance(one, Detections) and one.degraded is None  # one that sees less is no yardstick
+        ]
         task = asyncio.create_task(self._shadowed(shadow, route, answered, prepare), context=Context())
         self._shadowing.add(task)
         task.add_done_callback(self._shadowing.discard)

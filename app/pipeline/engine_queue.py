@@ -91,6 +91,8 @@ class EngineQueue(Generic[A, B]):
         self._callers: dict[int, Caller[A, B]] = {}
         self._numbers = itertools.count()
         self._images_per_s = 0.0
+        self._missed = 0
+        self._longest_s = 0.0
         self._is_closed = False
         self._changed = Condition()
         self._lanes = [Thread(target=self._lane, name=f"lane-{index}", daemon=True) for index in range(lanes)]
@@ -102,6 +104,24 @@ class EngineQueue(Generic[A, B]):
         """Images that wait now."""
         with self._changed:
             return self._policy.waiting_images
+
+    def take_wait_s(self) -> float:
+        """The longest wait, until now or until its work began, of any who is in a hurry (`is_hurried`), in seconds.
+
+        Of those that waited at any time since this was asked last: a queue that empties with every batch is short in
+        most moments, and nobody in it may be on time.
+        """
+        with self._changed:
+            waiting = (caller.offered.arrived_s for caller in self._callers.values() if is_hurried(caller.offered))
+            now_s = self._clock()
+            longest_s, self._longest_s = self._longest_s, 0.0
+            return max(longest_s, now_s - next(waiting, now_s))
+
+    def take_missed(self) -> int:
+        """How many deadlines passed since this was asked last before their work began, half of `slo_s` away or more."""
+        with self._changed:
+            missed, self._missed = self._missed, 0
+            return missed
 
     async def submit(
         self, item: A, *, images: int, stream_id: str | None, urgency: Urgency, bucket: Bucket
@@ -155,6 +175,9 @@ class EngineQueue(Generic[A, B]):
         except TimeoutError:
             if not limit.expired():
                 raise  # the work's own
+            with self._changed:
+                if caller.offered.number in self._callers:
+                    self._note_missed(caller.offered)
             raise DeadlineError("the deadline passed before the answer was there") from None
         finally:
             self._forget(caller.offered.number)
@@ -194,6 +217,10 @@ class EngineQueue(Generic[A, B]):
         wait_s = retry_after_s(waiting=self._policy.waiting_images, frames_per_s=self._images_per_s)
         return OverloadedError(retry_after_s=wait_s)
 
+    def _note_missed(self, offered: Item) -> None:
+        """Deadlines shorter than half of our own objective are no sign of load: nobody has promised them."""
+        self._missed += self._clock() - offered.arrived_s >= self._limits.slo_s / 2
+
     def _end_all(self, error: SightlineError) -> None:
         with self._changed:
             self._is_closed = True
@@ -224,8 +251,12 @@ class EngineQueue(Generic[A, B]):
             while not self._is_closed:
                 now_s = self._clock()
                 cut = self._policy.cut(now_s)
+                for item in cut.expired:
+                    self._note_missed(item)
                 _tell([(self._callers.pop(item.number), _passed()) for item in cut.expired])
                 if cut.batch:
+                    waits_s = [now_s - item.arrived_s for item in cut.batch if is_hurried(item)]
+                    self._longest_s = max([self._longest_s, *waits_s])
                     return [self._callers.pop(item.number) for item in cut.batch]
                 self._changed.wait(None if cut.wake_s is None else max(0.0, cut.wake_s - now_s))
             return []
@@ -250,6 +281,11 @@ class EngineQueue(Generic[A, B]):
             self._images_per_s = RATE_MEMORY * past + (1 - RATE_MEMORY) * rate
             if ended.tries == 1 and not isinstance(ended.results[0], Broken):
                 self._policy.observe([caller.offered for caller in batch], started_s=started_s, ended_s=ended_s)
+
+
+def is_hurried(offered: Item) -> bool:
+    """Whether a late answer is of little worth: to a live stream, and to whoever has set a deadline."""
+    return offered.is_hard or offered.stream is not None
 
 
 def _served(result: B | Broken, offered: Item, *, started_s: float, batch_images: int) -> Served[B] | Broken:

@@ -12,6 +12,7 @@ from random import random
 from app.core.errors import InternalError, SightlineError, UnavailableError
 from app.core.frame import Detections, EncodedFrame, FrameRef, Tracks
 from app.core.ledger import Ledger
+from app.core.metrics import SILENT, Metrics
 from app.core.model import ModelSpec
 from app.core.outcome import Dropped, End, Failed, Outcome
 from app.core.query import Query
@@ -20,6 +21,7 @@ from app.core.routing import Urgency
 from app.core.video import VideoSpec
 from app.pipeline.batcher import MicroBatcher
 from app.pipeline.chain import Chain
+from app.pipeline.frame_metrics import FrameKind, accounted, note
 from app.pipeline.models import Models, spec_on
 from app.pipeline.results import failure, in_epoch, result_of
 from app.pipeline.streams import new_stream_id
@@ -43,20 +45,29 @@ class FramePath:
         limits: BatchLimits,
         video_batch: int = 8,
         video_batches: int = 3,
+        metrics: Metrics = SILENT,
         clock: Callable[[], float] = time.monotonic,
+        context: Callable[[], contextvars.Context] = contextvars.Context,
     ) -> None:
         self.models = models
+        self._metrics = metrics
+        self._context = context
         self._chain = chain
         self._video_batch = video_batch
         self._video_batches = video_batches
         self._clock = clock
-        self._stills = MicroBatcher(chain.detect, limits=limits, clock=clock)
+        self._stills = MicroBatcher(chain.detect, limits=limits, clock=clock, context=context)
         self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def spec(self) -> ModelSpec:
         """What answers who asks for nothing in particular."""
         return self.models.default
+
+    @property
+    def waiting_stills(self) -> int:
+        """Pictures that wait for a place in a batch."""
+        return self._stills.depth
 
     async def detect(
         self,
@@ -67,11 +78,30 @@ class FramePath:
         ask: Ask | None = None,
         deadline_s: float | None = None,
         raw_size_px: tuple[int, int] | None = None,
+        kind: FrameKind = "still",
     ) -> FrameResult:
         """The result of one image. Raises the SightlineError that it ended in; `deadline_s` is on the clock.
 
-        With `raw_size_px` the data are RGB rows of that `(width_px, height_px)` instead of an encoded picture.
+        With `raw_size_px` the data are RGB rows of that `(width_px, height_px)` instead of an encoded picture. What we
+        send ourselves is a "probe", so that it is counted with nobody's.
         """
+        with accounted(self._metrics, kind=kind):
+            result = await self._result(
+                data, ref=ref, query=query, ask=ask, deadline_s=deadline_s, raw_size_px=raw_size_px
+            )
+        note(result, self._metrics, kind=kind)
+        return result
+
+    async def _result(
+        self,
+        data: bytes | memoryview,
+        *,
+        ref: FrameRef,
+        query: Query,
+        ask: Ask | None,
+        deadline_s: float | None,
+        raw_size_px: tuple[int, int] | None,
+    ) -> FrameResult:
         start_s = self._clock()
         urgency = Urgency(due_at=None if deadline_s is None else time.time() + deadline_s - start_s)
         route = self.models.route(ask or _anybody())
@@ -95,13 +125,21 @@ class FramePath:
         video_id = new_stream_id()
         route = self.models.route(ask or _anybody())
         run = _VideoRun(
-            self._chain, video_id, models=self.models, max_frames=self._video_batch, window=self._video_batches
+            self._chain,
+            video_id,
+            models=self.models,
+            max_frames=self._video_batch,
+            window=self._video_batches,
+            context=self._context,
         )
         upload: asyncio.Task[None] | None = None
         try:
             await self._chain.open_video(video_id, spec, route=route)
             upload = asyncio.create_task(run.upload(chunks), context=contextvars.Context())
             async for items in run.results():
+                for item in items:
+                    if isinstance(item, FrameResult):
+                        note(item, self._metrics, kind="video")
                 yield items
         finally:
             # In a context of its own, and held: Ray cancels what a request calls after its client has left, and a task
@@ -126,12 +164,22 @@ def _anybody() -> Ask:
 class _VideoRun:
     """One video on its way: uploads on one side, batches in flight in the middle, ordered results on the other."""
 
-    def __init__(self, chain: Chain, video_id: str, *, models: Models, max_frames: int, window: int) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        video_id: str,
+        *,
+        models: Models,
+        max_frames: int,
+        window: int,
+        context: Callable[[], contextvars.Context],
+    ) -> None:
         self._chain = chain
         self._video_id = video_id
         self._models = models
         self._max_frames = max_frames
         self._window = window
+        self._context = context
         self._ledger = Ledger()
         self._end: End | None = None
         self._epoch = 0
@@ -175,7 +223,7 @@ class _VideoRun:
 
     def _start(self, batch: int) -> asyncio.Task[list[Outcome[Detections]]]:
         call = self._chain.detect_video(self._video_id, batch=batch, max_frames=self._max_frames)
-        return asyncio.create_task(call, context=contextvars.Context())
+        return asyncio.create_task(call, context=self._context())
 
     async def _finish(
         self, batch: int, task: asyncio.Task[list[Outcome[Detections]]], *, start_s: float

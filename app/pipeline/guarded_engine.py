@@ -10,10 +10,11 @@ import numpy as np
 
 from app.core.errors import DeviceLostError, DeviceMemoryError, OverloadedError, SightlineError, UnavailableError
 from app.core.model import ModelSpec
-from app.core.ports import RawOutput
+from app.core.ports import Engine, RawOutput
 from app.pipeline.engine_slot import EngineSlot, Opening, Pictures
 from app.policy.breaker import BreakerParameters, BreakerState
 from app.policy.ladder import (
+    AT_FULL_SIZE,
     GPU_RUNGS,
     RELIEFS,
     Degradation,
@@ -73,19 +74,28 @@ class GuardedEngine:
         self,
         openings: Sequence[Opening],
         *,
+        smaller: ModelSpec | None = None,
         parameters: GuardParameters | None = None,
         clock: Callable[[], float] = time.monotonic,
+        on_close: Callable[[], None] = lambda: None,
     ) -> None:
-        """Open the best engine that can be; the last one's SightlineError when none can."""
+        """Open the best engine that can be; the last one's SightlineError when none can.
+
+        `smaller` is the model on the smaller canvas that every one of the engines takes besides its own, None where
+        they take no other. `on_close` is called when all is given back.
+        """
+        self.smaller = smaller
         self._parameters = parameters or GuardParameters()
         self._clock = clock
+        self._on_close = on_close
         self._slots = {
             opening.rung: EngineSlot(opening, clock=clock, parameters=self._parameters.breaker) for opening in openings
         }
-        self._ladder = start(tuple(self._slots), parameters=self._parameters.ladder)
+        reliefs = AT_FULL_SIZE if smaller is None else RELIEFS
+        self._ladder = start(tuple(self._slots), reliefs=reliefs, parameters=self._parameters.ladder)
         self._lock = threading.Lock()
         self._cpu = threading.BoundedSemaphore(self._parameters.cpu_places)
-        self.is_broken = False
+        self._is_lost = False
         self._open_best()
         self._example = example_picture(width_px=self.spec.input_width_px, height_px=self.spec.input_height_px)
 
@@ -125,7 +135,21 @@ class GuardedEngine:
     @property
     def relief(self) -> Relief:
         """What is asked of those in front of the engine: smaller pictures, fewer frames, none of low priority."""
-        return RELIEFS[self._ladder.relief]
+        return self._ladder.reliefs[self._ladder.relief]
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether only another process can go on: the GPU is lost to this one, or the answering engine at its end."""
+        return self._is_lost or self._slots[self._ladder.engine].is_broken
+
+    @property
+    def degraded(self) -> str | None:
+        """What an operator is told of the answers that it gives now, None while nothing is given up."""
+        breaker = self._slots[self._ladder.engine].breaker
+        found = [words(degradations(self._ladder))]
+        if breaker is not BreakerState.CLOSED:
+            found.append(f"too many calls to {self._ladder.engine} failed: its breaker is {breaker}")
+        return "; ".join(filter(None, found)) or None
 
     def state(self) -> GuardState:
         """Where it stands."""
@@ -170,17 +194,25 @@ class GuardedEngine:
             return Inference(rows=rows, degraded=self._words(rung, failure, relief))
         raise failure or UnavailableError
 
-    def look(self, *, queue_age_s: float, cpu_load: float = 0.0, vram_ratio: float = 0.0) -> None:
-        """Take a look at the load: the age of the oldest frame that waits, the CPU's load, the share of VRAM in use."""
+    def look(self, *, queue_age_s: float, missed: int = 0, cpu_load: float = 0.0, vram_ratio: float = 0.0) -> None:
+        """Take a look at the load: the age of the oldest frame that waits, the CPU's load, the share of VRAM in use.
+
+        `missed` deadlines passed since the look before.
+        """
         with self._lock:
-            self._move(LoadSeen(now_s=self._clock(), queue_age_s=queue_age_s, cpu_load=cpu_load, vram_ratio=vram_ratio))
+            now_s = self._clock()
+            self._move(
+                LoadSeen(now_s=now_s, queue_age_s=queue_age_s, missed=missed, cpu_load=cpu_load, vram_ratio=vram_ratio)
+            )
 
     def probe(self) -> None:
         """Try the engines above the one that answers on an example, best first, until one of them is good."""
         for rung in better(self._ladder):
-            if self.is_broken and rung in GPU_RUNGS:
+            if self._is_lost and rung in GPU_RUNGS:
                 continue  # an answer of a lost context would prove nothing
             slot = self._slots[rung]
+            if slot.is_resting:
+                continue
             try:
                 slot.engine()
             except SightlineError as error:
@@ -201,6 +233,7 @@ class GuardedEngine:
         """Give the memory of every engine back; no call may follow."""
         for slot in self._slots.values():
             slot.close()
+        self._on_close()
 
     def _next_rung(self, tried: list[Rung]) -> Rung | None:
         ladder = self._ladder
@@ -225,7 +258,7 @@ class GuardedEngine:
         # the device itself refuses to load one, it refuses all.
         is_gpu_lost = is_lost or (isinstance(error, UnavailableError) and is_memory is not is_load and not is_single)
         with self._lock:
-            self.is_broken = self.is_broken or is_lost
+            self._is_lost = self._is_lost or is_lost
             if not is_single:
                 LOG.warning("the engine %s failed: %s", rung, error.detail)
                 self._move(EngineFailed(rung=rung, reason=error.detail, is_gpu_lost=is_gpu_lost))
@@ -248,3 +281,8 @@ class GuardedEngine:
         if relief.rung is not None:
             found.append(Degradation(rung=relief.rung, reason=ladder.relief_reason))
         return words(tuple(found))
+
+
+def guarded(engine: Engine, *, parameters: GuardParameters | None = None) -> GuardedEngine:
+    """The one engine that there is, behind its breaker."""
+    return GuardedEngine([Opening(rung=Rung.ONNX_CPU, open=lambda: engine)], parameters=parameters)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from app.contract.events import wire
+from app.core import metrics as table
 from app.core.errors import (
     ConflictError,
     InternalError,
@@ -27,6 +28,7 @@ from app.core.result import FrameResult, Gap, Summary
 from app.core.result import StreamState as StateEvent
 from app.core.wire import WireEvent
 from app.pipeline.event_log import EventLog
+from app.pipeline.frame_metrics import note
 from app.pipeline.intake import StreamIntake
 from app.pipeline.models import spec_on
 from app.pipeline.outlet import Outlet
@@ -99,6 +101,11 @@ class LiveStream:
         finally:
             if self._source is not None:
                 await self._source.stop()
+
+    @property
+    def open_frames(self) -> int:
+        """Captured frames that have no end yet."""
+        return len(self._intake.open_seqs)
 
     @property
     def has_moved(self) -> bool:
@@ -354,7 +361,10 @@ class LiveStream:
         if not (np.isfinite(outcome.xyxy).all() and np.isfinite(outcome.score).all()):
             LOG.error("the model answered frame %d of %s with what is no number", outcome.ref.seq, self.stream_id)
             return [], failure(outcome.ref, InternalError())
-        return self._memory.update(outcome, spec=spec_on(outcome.route, self._around.models), total_s=total_s)
+        start_s = time.perf_counter()
+        told = self._memory.update(outcome, spec=spec_on(outcome.route, self._around.models), total_s=total_s)
+        self._around.metrics.observe(table.TRACKER_SECONDS, ("stream",), value=time.perf_counter() - start_s)
+        return told
 
     def _release(self, ends: list[FrameResult]) -> None:
         events: list[WireEvent] = []
@@ -366,6 +376,7 @@ class LiveStream:
             events += [wire(event) for event in self._told.pop(end.seq, [])]
             metadata = self._metadata.pop(end.seq, None)
             events.append(wire(replace(end, metadata=metadata) if metadata else end))
+            note(end, self._around.metrics, kind="stream")
             self._released_seq = end.seq
             if end.status == "result":
                 self._answered_s.append(time.monotonic())

@@ -40,7 +40,8 @@ class RegistryParameters:
 class Held:
     """What a replica reports of one version: `phase` is LOADING, WARM, UNLOADED or FAILED, then with `error`.
 
-    `attempt` is that of the order to load it. `in_flight` frames are in it now. `card` is whatever the ingresses must
+    `attempt` is that of the order to load it. `in_flight` frames are in it now. `degraded` says what its answers lack
+    there, None where they lack nothing. `card` is whatever the ingresses must
     know of the version, as JSON values; the registry hands it on and does not look into it.
     """
 
@@ -48,6 +49,7 @@ class Held:
     error: str | None = None
     attempt: int = 1
     in_flight: int = 0
+    degraded: str | None = None
     card: Mapping[str, Any] | None = None
 
 
@@ -99,7 +101,8 @@ class CandidateStatus:
 class VersionStatus:
     """One version as it stands. `weight` in [0, 1]; `reason` is why it failed or drains; `replicas` by their ids.
 
-    `candidate` is None for what is not a candidate, and before its first window has ended.
+    `degraded` are the words of those whose answers lack something. `candidate` is None for what is not a candidate, and
+    before its first window has ended.
     """
 
     version: str
@@ -109,6 +112,7 @@ class VersionStatus:
     sha256: str | None
     reason: str | None = None
     replicas: Mapping[str, Phase] = field(default_factory=dict)
+    degraded: Mapping[str, str] = field(default_factory=dict)
     candidate: CandidateStatus | None = None
 
 

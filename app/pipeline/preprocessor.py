@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import cv2
 
+from app.core import metrics as table
 from app.core.errors import InternalError, SightlineError
 from app.core.frame import Frame, ModelInput
+from app.core.metrics import SILENT, Metrics
 from app.core.model import ModelSpec
 from app.core.outcome import Failed, Outcome
 from app.vision.letterbox import fit
@@ -21,11 +23,12 @@ LOG = logging.getLogger("sightline")
 class Preprocessor:
     """Runs the declared steps, then the letterbox, on a worker thread; a picture that fails, fails alone."""
 
-    def __init__(self, spec: ModelSpec, *, steps: Sequence[Step] = ()) -> None:
+    def __init__(self, spec: ModelSpec, *, steps: Sequence[Step] = (), metrics: Metrics = SILENT) -> None:
         cv2.setNumThreads(1)  # the threads are ours; OpenCV's own would fight them for the cores
         self._width_px = spec.input_width_px
         self._height_px = spec.input_height_px
         self._steps = tuple(steps)
+        self._metrics = metrics
 
     async def fit(self, frames: Sequence[Outcome[Frame]]) -> list[Outcome[ModelInput]]:
         """One outcome per item, in order; drops and failures pass through."""
@@ -47,4 +50,6 @@ class Preprocessor:
             LOG.exception("the preprocessor failed on a frame")
             return Failed(ref=frame.ref, error=InternalError())
         spent_s = time.perf_counter() - start_s
+        self._metrics.observe(table.PREPROCESSOR_SECONDS, value=spent_s)
+        self._metrics.count(table.PREPROCESSOR_COPIED, by=sum(canvas.nbytes for canvas in fitted.canvases))
         return replace(fitted, timings=replace(frame.timings, preprocess_s=spent_s))

@@ -128,4 +128,5 @@ class RegistryState:
             sha256=record.sha256,
             reason=record.reason,
             replicas={replica: copy.phase for replica, copy in copies.items() if copy is not None},
+            degraded={replica: copy.degraded for replica, copy in copies.items() if copy and copy.degraded is not None},
         )

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from app.core import metrics as table
 from app.core.frame import Frame, FrameRef, Timings
 from app.core.outcome import DropReason
 from app.media.pull.messages import Reason
@@ -28,6 +29,8 @@ class StreamSource:
     def __init__(self, stream: "LiveStream", url: str, around: Surroundings) -> None:
         self.url = url
         self._stream = stream
+        self._metrics = around.metrics
+        self._attempt = 0
         self._is_over = False
         self._pulled = PulledStream(
             source_of(url, around.pull),
@@ -62,6 +65,9 @@ class StreamSource:
                     self._lost(reason)
             case StateChanged(state=state, reason=reason, attempt=attempt):
                 self._is_over = state is SessionState.IDLE and reason is Reason.ENDED
+                if attempt > self._attempt:
+                    self._metrics.count(table.TRACKER_RECONNECTS, (reason or "",), by=attempt - self._attempt)
+                self._attempt = attempt
                 self._stream.tell_state(state.value, reason=reason, attempt=attempt)
 
     def _frame(self, pulled: PulledFrame) -> None:
@@ -79,6 +85,7 @@ class StreamSource:
             query=self._stream.spec.video.query,
             timings=Timings(decode_s=pulled.decode_s),
         )
+        self._metrics.observe(table.DECODER_SECONDS, ("pull",), value=pulled.decode_s)
         self._stream.capture(frame, metadata={"clock": pulled.verdict.value} if pulled.verdict in _JUMPS else None)
 
     def _lost(self, reason: Reason) -> None:

@@ -16,7 +16,7 @@ class StreamSpec:
     """A live stream. `label` is the user's own word for it; `source` the URL to pull, None where frames are pushed.
 
     `model` is a model's name, None for the one that answers who asks for nothing in particular. Of streams that wait
-    for the detector, one with a higher `priority` (0 to 10) goes first.
+    for the detector, one with a higher `priority` (0 to 10) goes first. `tenant` is whose it is, set by the ingress.
     """
 
     label: str = ""
@@ -28,3 +28,4 @@ class StreamSpec:
     lines: tuple[Line, ...] = ()
     zones: tuple[Zone, ...] = ()
     sinks: tuple[Sink, ...] = ()
+    tenant: str = ""

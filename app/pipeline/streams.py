@@ -42,6 +42,11 @@ class Streams:
         self._sweeping: asyncio.Task[None] | None = None
         self._beginning: asyncio.Task[None] | None = None
 
+    @property
+    def held(self) -> list[LiveStream]:
+        """Those that this owner has now."""
+        return [*self._streams.values()]
+
     async def open(self, spec: StreamSpec, *, stream_id: str | None = None) -> StreamStatus:
         """A new stream, or the open one of that name; OverloadedError when as many are open as may be.
 

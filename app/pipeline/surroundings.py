@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.core.metrics import SILENT, Metrics
 from app.core.video import FrameMode
 from app.delivery.deliveries import Deliveries
 from app.delivery.opening import check_sink, opener
@@ -68,6 +69,7 @@ class Surroundings:
     pull: PullParameters = field(default_factory=PullParameters)
     decoding: DecodeLimits = DEFAULT_LIMITS
     delivery: DeliveryParameters = field(default_factory=DeliveryParameters)
+    metrics: Metrics = SILENT
     pace: ConnectPace = field(default_factory=ConnectPace, init=False)
     gate: PriorityGate = field(init=False)
     deliveries: Deliveries = field(init=False)

@@ -4,8 +4,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+from app.core import metrics as table
 from app.core.errors import OverloadedError, UnavailableError
 from app.core.frame import Detections, Tracks
+from app.core.metrics import SILENT, Metrics
 from app.core.outcome import Outcome
 from app.tracking.bytetrack import ByteTracker
 from app.tracking.parameters import TrackerParameters
@@ -23,11 +25,13 @@ class Tracker:
         *,
         max_streams: int = 1024,
         idle_s: float = 300.0,
+        metrics: Metrics = SILENT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._parameters = parameters
         self._max_streams = max_streams
         self._idle_s = idle_s
+        self._metrics = metrics
         self._clock = clock
         self._trackers: OrderedDict[str, tuple[ByteTracker, float]] = OrderedDict()
 
@@ -46,7 +50,13 @@ class Tracker:
         elif tracker is None or tracker.epoch != epoch:
             raise UnavailableError("the tracks of this stream are lost")
         self._trackers[stream_id] = (tracker, now_s)
-        return [tracker.update(item) if isinstance(item, Detections) else item for item in frames]
+        return [self._updated(tracker, item) if isinstance(item, Detections) else item for item in frames]
+
+    def _updated(self, tracker: ByteTracker, found: Detections) -> Tracks:
+        start_s = time.perf_counter()
+        tracks = tracker.update(found)
+        self._metrics.observe(table.TRACKER_SECONDS, ("video",), value=time.perf_counter() - start_s)
+        return tracks
 
     async def end(self, stream_id: str) -> None:
         """Forget the stream."""

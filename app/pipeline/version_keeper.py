@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from dataclasses import replace
 from typing import Any
 
+from app.core import metrics as table
 from app.core.errors import InternalError, SightlineError
+from app.core.metrics import SILENT, Metrics
 from app.core.model import ModelSpec
 from app.core.ports import Engine
 from app.pipeline.detector import Detector
@@ -24,8 +27,9 @@ VersionOpener = Callable[[Load], Awaitable[Engine | GuardedEngine]]
 class VersionKeeper:
     """Follows the registry's directives for one Detector. All calls on one event loop; loading happens beside it."""
 
-    def __init__(self, detector: Detector, open_version: VersionOpener) -> None:
+    def __init__(self, detector: Detector, open_version: VersionOpener, *, metrics: Metrics = SILENT) -> None:
         self._detector = detector
+        self._metrics = metrics
         self._open = open_version
         first = detector.first.spec
         self._held: dict[VersionKey, Held] = {(first.name, first.version): _warm(first, attempt=1)}
@@ -40,7 +44,9 @@ class VersionKeeper:
         """What there is of every version, for a report."""
         servings = self._detector.versions
         return {
-            key: replace(held, in_flight=servings[key].in_flight) if key in servings else held
+            key: replace(held, in_flight=servings[key].in_flight, degraded=servings[key].engine.degraded)
+            if key in servings
+            else held
             for key, held in self._held.items()
         }
 
@@ -68,6 +74,7 @@ class VersionKeeper:
         key = load.model, load.version
         self._held[key] = Held(phase=Phase.LOADING, attempt=load.attempt)
         await self._detector.remove(*key)  # of an attempt before this one
+        start_s = time.perf_counter()
         try:
             engine = await self._open(load)
         except SightlineError as error:
@@ -79,6 +86,8 @@ class VersionKeeper:
             spec = self._detector.add(engine).spec
             self._held[key] = _warm(spec, attempt=load.attempt)
             LOG.info("%s %s is warm", *key)
+        outcome = self._held[key].phase.value.lower()
+        self._metrics.observe(table.DETECTOR_SWAP, (load.model, outcome), value=time.perf_counter() - start_s)
 
     async def _unload(self, key: VersionKey) -> None:
         await self._detector.remove(*key)

@@ -14,7 +14,14 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from app.core.errors import DeadlineError, MovedError, OverloadedError, SightlineError, UnavailableError
+from app.core.errors import (
+    DeadlineError,
+    DeviceMemoryError,
+    MovedError,
+    OverloadedError,
+    SightlineError,
+    UnavailableError,
+)
 
 BUCKET_S: Final = 1.0
 """The window is counted in pieces of this length, so that its memory does not grow with the traffic."""
@@ -37,7 +44,7 @@ class Signal(StrEnum):
     UNAVAILABLE = "unavailable"  # the part died with the call, or says that it is ill
     BACKPRESSURE = "backpressure"  # its queue is full
     CONNECT_FAILED = "connect_failed"  # nobody was there
-    UNKNOWN = "unknown"  # the caller's time was over first; nothing is known of the part
+    UNKNOWN = "unknown"  # the caller's time was over first, or the call too large; nothing is known of the part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +97,8 @@ def signal_of(error: SightlineError | None, *, has_connected: bool = True) -> Si
     match error:
         case MovedError():  # its owner is another one, and lives
             return Signal.ANSWERED
+        case DeviceMemoryError():  # full is not ill: what that means, somebody else decides
+            return Signal.UNKNOWN
         case UnavailableError():
             return Signal.UNAVAILABLE if has_connected else Signal.CONNECT_FAILED
         case OverloadedError():

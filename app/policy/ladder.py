@@ -56,6 +56,8 @@ RELIEFS: Final = (
     *(replace(_FEWER, rung=Rung.SHED, shed_below=below) for below in (2, 4, 6, 8, MAX_PRIORITY, MAX_PRIORITY + 1)),
 )
 """From nothing given up to nothing served; a step keeps what those before it gave up."""
+AT_FULL_SIZE: Final = tuple(replace(relief, input_ratio=1.0) for relief in RELIEFS if relief is not _SMALLER)
+"""The same for a model that takes pictures of one size only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,12 +90,13 @@ class Ladder:
     """Where one replica stands. `engines` are those it has, best first; `engine` is the one that answers.
 
     `failures` are the words of each engine's last failure, `good` its good probes in a row since. `relief` is an index
-    into RELIEFS, `relief_reason` the words of the last step down. `pressed_s` and `calm_s` are when pressure and calm
+    into `reliefs`, `relief_reason` the words of the last step down. `pressed_s` and `calm_s` are when pressure and calm
     began; `climbed_s` is when the last step up was, None after a step down, and `wait_s` the calm that the first needs.
     """
 
     engines: tuple[Rung, ...]
     engine: Rung
+    reliefs: tuple[Relief, ...] = RELIEFS
     failures: tuple[str, ...] = ()
     good: tuple[int, ...] = ()
     relief: int = 0
@@ -123,10 +126,14 @@ class Probed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSeen:
-    """One look at the load: the age of the oldest frame that waits; how full CPU and VRAM are."""
+    """One look at the load: the age of the oldest frame that waits; how full CPU and VRAM are.
+
+    `missed` frames were not begun before their deadlines since the look before.
+    """
 
     now_s: float
     queue_age_s: float
+    missed: int = 0
     cpu_load: float = 0.0
     vram_ratio: float = 0.0
 
@@ -139,13 +146,18 @@ class Degradation:
     reason: str
 
 
-def start(engines: tuple[Rung, ...], *, parameters: LadderParameters) -> Ladder:
+def start(engines: tuple[Rung, ...], *, reliefs: tuple[Relief, ...] = RELIEFS, parameters: LadderParameters) -> Ladder:
     """The top of the ladder; ValueError without engines."""
     if not engines:
         raise ValueError("a ladder needs at least one engine")
     count = len(engines)
     return Ladder(
-        engines=engines, engine=engines[0], failures=("",) * count, good=(0,) * count, wait_s=parameters.calm_s
+        engines=engines,
+        engine=engines[0],
+        reliefs=reliefs,
+        failures=("",) * count,
+        good=(0,) * count,
+        wait_s=parameters.calm_s,
     )
 
 
@@ -154,7 +166,7 @@ def degradations(ladder: Ladder) -> tuple[Degradation, ...]:
     found = []
     if position := ladder.engines.index(ladder.engine):
         found.append(Degradation(rung=ladder.engine, reason=ladder.failures[position - 1]))
-    if (rung := RELIEFS[ladder.relief].rung) is not None:
+    if (rung := ladder.reliefs[ladder.relief].rung) is not None:
         found.append(Degradation(rung=rung, reason=ladder.relief_reason))
     return tuple(found)
 
@@ -234,7 +246,7 @@ def _stepped_down(ladder: Ladder, now_s: float, reason: str, *, parameters: Ladd
     has_flapped = ladder.climbed_s is not None and now_s - ladder.climbed_s < parameters.flap_s
     return replace(
         ladder,
-        relief=min(ladder.relief + 1, len(RELIEFS) - 1),
+        relief=min(ladder.relief + 1, len(ladder.reliefs) - 1),
         relief_reason=reason,
         pressed_s=now_s + parameters.settle_s - parameters.press_s,
         calm_s=None,
@@ -247,9 +259,11 @@ def _pressure(ladder: Ladder, look: LoadSeen, *, parameters: LadderParameters) -
     """Why something must be given up, or None. Full VRAM asks for smaller pictures and for no more than that."""
     if look.queue_age_s > parameters.slo_s:
         return f"frames wait longer than {parameters.slo_s:g} s for the model"
+    if look.missed:
+        return "deadlines pass before the model comes to the frames"
     if ladder.engine is Rung.ONNX_CPU and look.cpu_load > parameters.hot_cpu:
         return f"the CPU is more than {parameters.hot_cpu:.0%} busy"
-    if look.vram_ratio > parameters.full_vram and ladder.relief == 0:
+    if look.vram_ratio > parameters.full_vram and ladder.relief < _smaller_steps(ladder):
         return f"the GPU's memory is more than {parameters.full_vram:.0%} full"
     return None
 
@@ -257,5 +271,11 @@ def _pressure(ladder: Ladder, look: LoadSeen, *, parameters: LadderParameters) -
 def _is_calm(ladder: Ladder, look: LoadSeen, *, parameters: LadderParameters) -> bool:
     """Whether one step up may be tried."""
     is_cool = ladder.engine is not Rung.ONNX_CPU or look.cpu_load < parameters.calm_cpu
-    has_memory = look.vram_ratio < parameters.calm_vram or ladder.relief != 1
-    return look.queue_age_s < parameters.calm_ratio * parameters.slo_s and is_cool and has_memory
+    has_memory = look.vram_ratio < parameters.calm_vram or ladder.relief != _smaller_steps(ladder)
+    is_quick = look.queue_age_s < parameters.calm_ratio * parameters.slo_s and not look.missed
+    return is_quick and is_cool and has_memory
+
+
+def _smaller_steps(ladder: Ladder) -> int:
+    """How many steps make pictures smaller and do nothing else; 0 where the model takes one size only."""
+    return sum(relief.rung is Rung.SMALLER_INPUT for relief in ladder.reliefs)

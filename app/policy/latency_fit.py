@@ -33,6 +33,9 @@ class Latency:
 PRIOR: Final = Latency(each_s=0.005, base_s=0.005)
 """Before the first batch. It decides nothing but the first cuts, and how b relates to a while all have one size."""
 
+_SHORTEST_S = 1e-9
+"""What is shorter is no line to stretch."""
+
 
 class LatencyFit:
     """The median line through the last `WINDOW` batches, a >= 0 and b >= 0. Not thread-safe.
@@ -107,7 +110,7 @@ class LatencyFit:
     def _scaled(self, images: np.ndarray, elapsed_s: np.ndarray) -> Latency:
         """The line known so far, stretched to pass through what was seen."""
         usual_s = self._line.each_s * images + self._line.base_s
-        if float(usual_s.min()) <= 0:
+        if float(usual_s.min()) < _SHORTEST_S:
             return _bounded(0.0, images, elapsed_s)
         stretch = _median(elapsed_s / usual_s)
         return Latency(each_s=stretch * self._line.each_s, base_s=stretch * self._line.base_s)

@@ -9,11 +9,13 @@ from app.api.application import ApiLimits, create_app
 from app.api.bodies import BodyBudget, BodyLimits
 from app.api.resume import ResumeTokens
 from app.api.stream_pump import PumpPorts
+from app.core.tenant import Tenant
 from app.pipeline.frame_path import FramePath
 from app.pipeline.memory_store import MemoryStore
 from app.pipeline.models import FixedModels
 from app.pipeline.streams import Streams
 from app.pipeline.surroundings import StreamLimits, Surroundings
+from app.pipeline.tenants import Tenants
 from app.policy.batching import BatchLimits
 from app.tracking.parameters import TrackerParameters
 from tests.builders import make_spec
@@ -31,7 +33,7 @@ class Service:
     history = 5
     max_streams = 3
 
-    def __init__(self, limits: ApiLimits = LIMITS) -> None:
+    def __init__(self, limits: ApiLimits = LIMITS, *, keys: dict[str, Tenant] | None = None) -> None:
         self.chain = FakeChain()
         path = FramePath(
             self.chain,
@@ -54,7 +56,7 @@ class Service:
             budget=BodyBudget(limits.bodies.budget_bytes),
             draining=asyncio.Event(),
         )
-        self.app = create_app(path, self.ports, limits=limits)
+        self.app = create_app(path, self.ports, limits=limits, tenants=Tenants(keys or {}, self.streams))
 
     def client(self) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)

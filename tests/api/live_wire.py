@@ -19,8 +19,10 @@ from app.api.bodies import BodyBudget
 from app.api.resume import ResumeTokens
 from app.api.sending import SenderLimits
 from app.api.stream_pump import PumpLimits, PumpPorts
+from app.api.tenancy import Door
 from app.contract.vision_pb2 import VideoFrame
 from app.pipeline.stream_spec import StreamSpec
+from app.pipeline.tenants import Tenants
 from tests.api.fake_host import FakeHost
 
 WITHIN_S = 10.0
@@ -82,6 +84,7 @@ class Replica:
     async def serving(self, **options: Any) -> AsyncIterator[Self]:
         """The WebSocket route behind uvicorn, on a free port."""
         app = FastAPI()
+        app.add_middleware(Door, tenants=Tenants({}, self.host))
         app.include_router(websocket.router(self.ports, stalled_s=self.stalled_s))
         async with behind_uvicorn(self._watched(app), **options) as port:
             self.url = f"ws://127.0.0.1:{port}"

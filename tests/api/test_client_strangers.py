@@ -16,6 +16,7 @@ from app.client.connection import Door
 from app.client.outbox import Outbox
 from app.client.session import LiveSession
 from app.core.errors import (
+    ForbiddenError,
     InternalError,
     InvalidParameterError,
     NotFoundError,
@@ -287,7 +288,8 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up(
 @pytest.mark.parametrize(
     ("status", "kind", "is_final"),
     [
-        (403, AnswerError, True),
+        (403, ForbiddenError, True),
+        (418, AnswerError, True),
         (404, NotFoundError, True),
         (429, UnreachableError, False),
         (503, UnreachableError, False),

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -87,6 +88,17 @@ def test_models_are_shown_with_their_versions_states_and_epoch() -> None:
     assert listed["versions"][1]["replicas"] == {"r0": "WARM"}
     assert listed["events"][0]["at"].startswith("2001-09-09T01:46:40")
     assert [event["kind"] for event in listed["events"]].count("routes") == 1
+
+
+def test_what_the_answers_of_a_version_lack_is_shown_by_replica_with_the_reason() -> None:
+    models = FakeModels()
+    primary, warm = asked(models, "GET", STREET).json()["versions"]
+    assert (primary["degraded"], warm["degraded"]) == ({}, {})
+    held = models.world.held["r0"]
+    held["street", "1.0.0"] = replace(held["street", "1.0.0"], degraded="fewer_frames: frames wait")
+    models.world.report("r0")
+    primary, warm = asked(models, "GET", STREET).json()["versions"]
+    assert (primary["degraded"], warm["degraded"]) == ({"r0": "fewer_frames: frames wait"}, {})
 
 
 def test_what_was_seen_of_a_candidate_is_shown_with_the_judgement() -> None:

@@ -62,6 +62,7 @@ def test_what_is_not_there_is_a_problem_too(run: Any, url: str, status: int) -> 
 def test_the_openapi_document_names_the_routes_of_the_contract(run: Any) -> None:
     paths = run(lambda s: s.get("/openapi.json")).json()["paths"]
     routes = {f"/v1/{name}" for name in ("detections", "videos", "pipelines/preview", "moments")}
+    routes.add("/v1/autoscaling/explain")
     routes |= {"/healthz", "/readyz", "/schemas/{name}.json"}
     of_one = ("", "/frames", "/events", "/preview")
     streams = {"/v1/streams", *(f"/v1/streams/{{stream_id}}{rest}" for rest in of_one)}

@@ -12,9 +12,7 @@ from engines.restarts import RestartLimits
 from tests.contract.mad_host import SIDE_PX
 
 MAD = "tests.contract.mad_host"
-LIMITS = HostLimits(
-    load_s=20.0, call_s=0.5, close_s=3.0, load_nice=0, restarts=RestartLimits(max_restarts=2, first_s=0.05)
-)
+LIMITS = HostLimits(load_s=20.0, call_s=0.5, close_s=3.0, restarts=RestartLimits(max_restarts=2, first_s=0.05))
 
 
 def open_mad(model: Path | None = None, *, limits: HostLimits = LIMITS, streams: int = 2) -> HostedEngine:

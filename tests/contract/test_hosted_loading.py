@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from app.core.ports import RawOutput
 from engines.hosted import HostLimits, open_hosted
 from tests.contract import mad_host
 from tests.contract.census import holdings
-from tests.contract.hosting import MAD, canvas, open_mad, rows_here, seconds_since
+from tests.contract.hosting import LIMITS, MAD, canvas, open_mad, rows_here, seconds_since
 
 
 @pytest.mark.parametrize(
@@ -99,16 +101,59 @@ def test_the_process_has_no_secret_of_ours_and_only_the_devices_that_we_may_see(
     assert rows["Max core file size"] == "0"
 
 
-def test_the_process_lets_others_go_first_while_it_loads_and_no_longer() -> None:
-    ours = os.getpriority(os.PRIO_PROCESS, 0)
-    others = holdings().children
+_USUAL = (os.SCHED_OTHER, 0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="a class alone takes CAP_SYS_NICE to be left")
+def test_the_process_loads_in_the_background_and_is_called_back_with_all_its_threads() -> None:
     seen = set()
+    others = holdings().children
     with ThreadPoolExecutor(1) as threads:
-        opening = threads.submit(open_mad, Path("leisurely"), limits=HostLimits(load_nice=3))
+        opening = threads.submit(open_mad, Path("leisurely"), limits=HostLimits(patience_s=20.0))
         while not opening.done():
-            seen |= {os.getpriority(os.PRIO_PROCESS, child) for child in holdings().children - others}
+            seen |= {_urgency(child) for child in holdings().children - others}
             time.sleep(0.01)
     with closing(opening.result()) as engine:
+        engine.infer([canvas()])
         assert engine.pid is not None
-        assert max(seen) > ours
-        assert os.getpriority(os.PRIO_PROCESS, engine.pid) <= ours + 1, "one step is lost where the kernel says so"
+        now = {_urgency(int(task.name)) for task in Path(f"/proc/{engine.pid}/task").iterdir()}
+    assert seen - {None, _USUAL}
+    assert now == {_USUAL}
+
+
+def test_a_model_that_finds_no_free_core_is_called_back_when_patience_ends() -> None:
+    others = holdings().children
+    limits = HostLimits(load_s=2.0, patience_s=0.5)
+    with ThreadPoolExecutor(1) as threads:
+        begun_s = time.monotonic()
+        opening = threads.submit(open_mad, Path("slow"), limits=limits)
+        while seconds_since(begun_s) < 1.5:
+            seen = {_urgency(child) for child in holdings().children - others}
+            time.sleep(0.05)
+        with pytest.raises(ModelError, match="longer than 2 s"):
+            opening.result()
+    assert seen == {_USUAL}
+
+
+def test_a_process_that_comes_back_is_in_a_hurry() -> None:
+    limits = replace(LIMITS, patience_s=20.0)
+    with closing(open_mad(limits=limits)) as engine:
+        first = engine.pid
+        assert first is not None
+        others = holdings().children - {first}
+        os.kill(first, signal.SIGKILL)
+        seen = set()
+        while engine.n_restarts == 0:
+            seen |= {_urgency(child) for child in holdings().children - others - {first}}
+            time.sleep(0.005)
+    assert seen - {None} == {_USUAL}
+
+
+def _urgency(pid: int) -> tuple[int, int] | None:
+    """The scheduling class, and the nice value of the session's group where the kernel has such; None: it has ended."""
+    try:
+        group = Path(f"/proc/{pid}/autogroup")
+        nice = int(group.read_text(encoding="ascii").split()[-1]) if group.exists() else 0
+        return os.sched_getscheduler(pid), nice
+    except OSError:
+        return None

@@ -10,6 +10,7 @@ from app.core.errors import InvalidParameterError, ModelError, UnavailableError
 from engines import command
 from engines.bench import pictures_per_s
 from engines.gpu_rungs import open_tensorrt
+from engines.plan_file import with_words
 from engines.reference import ReferenceEngine
 from tests.unit.engines.gpu_parts import Bench, canvases, make_bench
 
@@ -55,6 +56,21 @@ def test_other_options_than_the_services_are_remarked_on(
     assert bench.trt.built[0]["flags"] == {"STRICT_NANS"}
 
 
+def test_a_clean_build_leaves_its_own_plan_alone_on_the_disk(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model.onnx"
+    command.build_command(parsed("build", model, "--workspace-mib", "512"), bindings=bench.bindings)
+    command.build_command(parsed("build", model, "--flag", "NO_TF32"), bindings=bench.bindings)
+    assert len(list((tmp_path / "plans").iterdir())) == 2
+    capsys.readouterr()
+    command.build_command(parsed("build", model, "--clean"), bindings=bench.bindings)
+    told = capsys.readouterr()
+    assert "plans removed: 2" in told.err
+    assert [path.stem for path in (tmp_path / "plans").iterdir()] == [told.out.strip()]
+    open_tensorrt(bench.file, model, max_batch=2, bindings=bench.bindings).close()
+
+
 def test_what_cannot_go_together_is_refused(bench: Bench, tmp_path: Path) -> None:
     arguments = parsed("build", tmp_path / "model.onnx", "--flag", "AMPERE_PLUS", "--flag", "SAME_COMPUTE_CAPABILITY")
     with pytest.raises(InvalidParameterError):
@@ -77,6 +93,13 @@ def test_a_file_that_is_neither_is_a_model_error(content: bytes, tmp_path: Path)
     path.write_bytes(content)
     with pytest.raises(ModelError):
         command.run(parsed("inspect", path))
+
+
+def test_a_hostile_plan_cannot_write_on_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "plan"
+    path.write_bytes(with_words({"device": "\x1b[2J\x07", "\x1b[31m": "red"}, b"plan"))
+    assert command.run(parsed("inspect", path)) == 0
+    assert "\x1b" not in capsys.readouterr().out
 
 
 def test_without_a_gpu_a_build_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import DeviceLostError, DeviceMemoryError, ModelError, SightlineError, UnavailableError
+from app.core.gpu import LinkTraffic
 from app.pipeline.fault_inbox import FaultInbox
 from app.policy.fault_plan import (
     ContextLoss,
@@ -306,3 +307,27 @@ def test_the_meter_forgets_after_a_second_and_counts_for_ever() -> None:
     assert meter.utilisation(link, now_s=1.0) == pytest.approx(0.25)
     assert meter.utilisation(link, now_s=2.0) == 0
     assert (meter.up_bytes > 0, meter.down_bytes > 0) == (True, True)
+
+
+def test_the_device_is_read_as_a_real_one_is() -> None:
+    rig = Rig()
+    engine = rig.engine()
+    loaded = rig.gpu.read()
+    rig.gpu.copy(up_bytes=1000)
+    rig.gpu.run(0.25, activations_bytes=10 * MIB)
+    ran = rig.gpu.read()
+    engine.close()
+    assert (loaded.vram_total_bytes, loaded.vram_used_bytes, loaded.vram_dynamic_bytes) == (1024 * MIB, 256 * MIB, 0)
+    assert loaded.utilisation == 0.0
+    assert ran.utilisation == pytest.approx(0.25)
+    assert ran.pcie == LinkTraffic(up_bytes_per_s=1000.0, down_bytes_per_s=0.0)
+    assert ran.pcie_bytes_per_s == PcieLink().theoretical_bytes_per_s
+
+
+def test_memory_of_a_batch_is_dynamic_while_the_batch_runs() -> None:
+    rig = Rig()
+    seen: list[int] = []
+    gpu = FakeGpu(inbox=rig.inbox, clock=rig.clock, sleep=lambda _: seen.append(gpu.read().vram_dynamic_bytes))
+    gpu.load(64 * MIB, is_plan=True)
+    gpu.run(0.1, activations_bytes=16 * MIB)
+    assert seen == [16 * MIB]

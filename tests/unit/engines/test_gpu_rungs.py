@@ -6,11 +6,13 @@ import pytest
 
 from app.core.errors import ModelError, SightlineError, UnavailableError
 from app.core.ports import Engine
-from engines import opening, rungs
+from engines import opening
 from engines.gpu_rungs import gpu_rungs, open_tensorrt, plans_beside
+from engines.onnxruntime_engine import OnnxRuntimeEngine
 from engines.opening import open_engine
+from engines.openvino_engine import OpenVinoEngine
 from engines.reference import ReferenceEngine
-from engines.rungs import DegradedEngine, Rung, open_best
+from engines.rungs import Rung, open_best
 from tests.unit.engines.gpu_parts import Bench, canvases, make_bench
 
 
@@ -31,20 +33,15 @@ def test_the_first_rung_that_opens_serves_unmarked() -> None:
     assert open_best([Rung(name="first", open=lambda: engine), broken("second", ModelError("never asked"))]) is engine
 
 
-def test_what_stands_in_says_why_and_is_counted() -> None:
-    rungs.failures.clear()
+def test_the_next_one_stands_in_and_the_log_says_why(caplog: pytest.LogCaptureFixture) -> None:
     engine = ReferenceEngine()
     ladder = [
         broken("a", ModelError("no plan")),
         broken("b", UnavailableError("no GPU")),
         Rung(name="c", open=lambda: engine),
     ]
-    found = open_best(ladder)
-    assert isinstance(found, DegradedEngine)
-    assert found.degraded == "a: no plan; b: no GPU"
-    assert (found.spec, found.streams) == (engine.spec, engine.streams)
-    assert rungs.failures == {"a": 1, "b": 1}
-    found.close()
+    assert open_best(ladder) is engine
+    assert caplog.messages == ["a cannot be had: no plan", "b cannot be had: no GPU"]
 
 
 def test_where_nothing_opens_the_last_words_come_through() -> None:
@@ -73,30 +70,21 @@ def test_a_plan_of_another_gpu_has_another_key_and_is_not_found(bench: Bench, tm
         open_tensorrt(bench.file, model, max_batch=8, bindings=bench.bindings)
 
 
-def test_a_machine_whose_gpu_offers_nothing_is_served_by_the_cpu_that_says_so(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("has_gpu", [True, False])
+def test_a_machine_whose_gpu_offers_nothing_is_served_by_the_cpu_as_one_without(
+    has_gpu: bool,  # noqa: FBT001  pytest's way
+    bench: Bench,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     del bench
-    rungs.failures.clear()
-    monkeypatch.setattr(opening, "cuda_available", lambda: True)  # and then nothing of it can be used
+    monkeypatch.setattr(opening, "cuda_available", lambda: has_gpu)  # and then nothing of it can be used
     monkeypatch.setattr(opening, "_PROBE_S", 0.0)
     engine = open_engine(tmp_path / "model.onnx", streams=1, max_batch=1)
-    assert isinstance(engine, DegradedEngine)
-    assert engine.degraded.startswith("tensorrt: ")
-    assert "onnxruntime on the GPU: " in engine.degraded
-    assert sum(rungs.failures.values()) == 2
-    assert engine.infer(canvases(1)).shape[0] == 1
-    engine.close()
-
-
-def test_a_machine_without_a_gpu_is_not_degraded_and_loads_nothing_of_tensorrts(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    del bench
-    monkeypatch.setattr(opening, "cuda_available", lambda: False)
-    monkeypatch.setattr(opening, "_PROBE_S", 0.0)
-    engine = open_engine(tmp_path / "model.onnx", streams=1, max_batch=1)
-    assert not isinstance(engine, DegradedEngine)
+    assert isinstance(engine, OpenVinoEngine | OnnxRuntimeEngine)
+    tried = [message.split(" cannot be had")[0] for message in caplog.messages if "cannot be had" in message]
+    assert tried == ["tensorrt", "onnxruntime on the GPU"] * has_gpu
     engine.close()
 
 

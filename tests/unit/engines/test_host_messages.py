@@ -18,7 +18,6 @@ JOB = Job(
     streams=None,
     threads_per_stream=1,
     max_batch=8,
-    load_nice=10,
     memory_bytes=None,
 )
 READY = Ready(spec=make_spec(), streams=2, row_shape=(84, 8400), runtime="openvino")

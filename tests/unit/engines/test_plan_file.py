@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import ModelError
-from engines.plan_file import check_target, split_plan, with_words
+from engines.plan_file import check_target, shown, split_plan, with_words
 from engines.plan_key import PlanTarget
 
 TARGET = PlanTarget(tensorrt="11.4.0.106", compute_capability=(9, 0), device="GPU", driver_cuda=13000)
@@ -54,3 +54,17 @@ def test_a_plan_of_this_machine_and_one_that_says_nothing_pass() -> None:
 def test_a_plan_of_another_machine_is_refused(words: dict[str, object]) -> None:
     with pytest.raises(ModelError, match="was built for"):
         check_target(words, TARGET)
+
+
+@given(value=st.text() | st.lists(st.text()) | st.integers())
+def test_what_a_foreign_file_says_is_one_short_line_that_moves_no_terminal(value: object) -> None:
+    line = shown(value)
+    assert line.isprintable()
+    assert len(line) <= 81 * 10  # ten letters for one that has no picture
+
+
+def test_plain_words_are_shown_as_they_are_and_long_ones_cut() -> None:
+    assert shown("NVIDIA H200") == "NVIDIA H200"
+    assert shown([9, 0]) == "[9, 0]"
+    assert shown("\x1b[2J") == "\\x1b[2J"
+    assert shown("x" * 100_000) == "x" * 80 + "…"

@@ -176,16 +176,16 @@ def test_a_folder_that_cannot_be_made_is_an_error_without_its_path(tmp_path: Pat
     assert str(tmp_path) not in caught.value.detail
 
 
-def test_an_unloaded_models_disk_is_cleared_and_other_files_stay(folder: Path) -> None:
+def test_plans_that_nobody_asks_for_are_removed_and_other_files_stay(folder: Path) -> None:
     cache, other = PlanCache(folder), next(iter(OTHERS.values()))
-    cache.clear()
+    assert cache.clear() == 0
     cache.put(KEY, PLAN)
     cache.put(other, PLAN)
     (folder / f"{KEY}.plan.7.7.part").write_bytes(b"half")
     (folder / "notes.txt").write_text("a person's")
-    cache.clear(keep=[other])
+    assert cache.clear(keep=[other]) == 2
     assert (cache.get(KEY), cache.get(other)) == (None, PLAN)
-    cache.clear()
+    assert cache.clear() == 1
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
 
 

@@ -8,15 +8,16 @@ import pytest
 
 from app.core.errors import ModelError
 from engines.model_file import read_model_file
-from engines.quantize import Plan, main, quantize
+from engines.quantize import PRECISIONS, Plan, main, quantize
 from engines.store import ModelStore
 from tests.builders import make_rgb
+from tests.unit.engines.small_network import small_network
 from tests.unit.engines.versions import write_version
 
 
 @pytest.fixture
 def model(tmp_path: Path):
-    return write_version(tmp_path / "models") / "model.onnx"
+    return write_version(tmp_path / "models", model__onnx=small_network().SerializeToString()) / "model.onnx"
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def pictures(tmp_path: Path):
     return folder
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_what_is_written_is_a_version_of_the_store(precision: str, model: Path, pictures: Path) -> None:
     out = model.parents[1] / "1.0.1"
     arguments = [str(model), "--precision", precision, "--out", str(out), "--pictures", str(pictures)]
@@ -40,7 +41,16 @@ def test_what_is_written_is_a_version_of_the_store(precision: str, model: Path, 
     card = json.loads((out / "card.json").read_text())
     assert card["made_from"] == {"version": "1.0.0", "sha256": original.sha256}
     assert card["quality"] == {}
-    assert card["calibration"] == {"fp16": None, "int8": {"pictures": 3}}[precision]
+    assert card["calibration"] == {"fp16": None}.get(precision, {"pictures": 3})
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_a_model_that_has_nothing_to_quantise_is_refused(precision: str, tmp_path: Path, pictures: Path) -> None:
+    model = write_version(tmp_path / "models") / "model.onnx"
+    out = model.parents[1] / "1.0.1"
+    with pytest.raises(ModelError, match="no convolutions"):
+        quantize(model, out, plan=Plan(precision=precision, pictures=pictures))
+    assert not out.exists()
 
 
 def test_a_version_that_is_there_is_not_written_over(model: Path, pictures: Path) -> None:

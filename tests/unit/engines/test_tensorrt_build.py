@@ -10,6 +10,7 @@ from app.core.errors import InvalidParameterError, ModelError, UnavailableError
 from app.core.model import Head
 from engines.byte_input import INPUT_NAME
 from engines.cuda.device import Device
+from engines.fp8_graph import to_fp8
 from engines.model_file import read_model_file
 from engines.plan_file import split_plan
 from engines.profiles import SIZES
@@ -17,7 +18,9 @@ from engines.tensorrt_build import BuildOptions, key_for, target_of
 from engines.tensorrt_progress import new_progress
 from engines.tiny_yolo import tiny_yolo
 from tests import fake_tensorrt
+from tests.builders import make_rgb
 from tests.unit.engines.gpu_parts import Bench, make_bench
+from tests.unit.engines.small_network import small_network
 
 
 @pytest.fixture
@@ -163,3 +166,19 @@ def test_what_tensorrt_parses_is_a_graph_that_others_take_too(bench: Bench, monk
     bench.build()
     session = ort.InferenceSession(parsed[0], providers=["CPUExecutionProvider"])
     assert [(one.name, one.type) for one in session.get_inputs()] == [(INPUT_NAME, "tensor(uint8)")]
+
+
+def test_the_precision_of_a_plan_is_that_of_the_artefact(bench: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "fp8" / "model.onnx"
+    path.parent.mkdir()
+    path.write_bytes(small_network().SerializeToString())
+    pictures = [make_rgb(width_px=64, height_px=64, seed=seed) for seed in range(2)]
+    path.write_bytes(to_fp8(read_model_file(path), pictures).SerializeToString())
+    built = bench.build(file=read_model_file(path))
+    words, _ = split_plan(built.data)
+    assert words["precision"] == "fp8"
+    assert built.key != bench.build().key
+    bench.gpu.capability = (8, 6)
+    with pytest.raises(ModelError, match=r"FP8, which begins with compute capability 8\.9"):
+        bench.build(file=read_model_file(path))
+    assert bench.left_over() == {}

@@ -9,7 +9,7 @@ import pytest
 from app.core.errors import ModelError
 from engines.plan_file import split_plan, with_words
 from engines.tensorrt_engine import TensorRtEngine
-from tests.unit.engines.gpu_parts import Bench, make_bench
+from tests.unit.engines.gpu_parts import Bench, canvases, make_bench
 
 
 @pytest.fixture
@@ -64,6 +64,41 @@ def test_a_plan_of_another_kind_is_refused(bench: Bench, change: dict[str, objec
         bench.engine(with_words(words, json.dumps(plan).encode()))
     assert bench.left_over() == {}
     assert caught.value.detail  # which was kept until here, and with it nothing of TensorRT's
+
+
+def changed(bench: Bench, **change: object) -> bytes:
+    """Return a plan that says other things of itself."""
+    words, content = split_plan(bench.build().data)
+    return with_words(words, json.dumps(json.loads(content.removeprefix(b"fake plan")) | change).encode())
+
+
+def test_a_plan_with_code_for_the_host_is_refused_because_that_is_never_allowed(bench: Bench) -> None:
+    with pytest.raises(ModelError, match="host code"):
+        bench.engine(changed(bench, host_code=True))
+    assert bench.left_over() == {}
+
+
+@pytest.mark.parametrize("largest", [[2**31, 64, 64, 3], [8, 2**20, 2**20, 3]], ids=["a batch", "a canvas"])
+def test_a_plan_that_claims_sizes_without_end_gets_no_more_memory_than_we_need(
+    bench: Bench, largest: list[int]
+) -> None:
+    engine = bench.engine(changed(bench, profiles=[[[1, 64, 64, 3], [4, 64, 64, 3], largest]]))
+    assert engine.infer(canvases(3))[0, 0, 0] == 3  # on a GPU of 1 GiB
+    engine.close()
+    assert bench.left_over() == {}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [{"device": 7}, {"compute_capability": None}, {"tensorrt": {"a": ["b"] * 50}}, {"device": "x" * 100_000}],
+    ids=["a number", "nothing", "an object", "very long"],
+)
+def test_hostile_words_before_a_plan_are_refused_in_few_words(bench: Bench, words: dict[str, object]) -> None:
+    told, content = split_plan(bench.build().data)
+    with pytest.raises(ModelError, match="built for") as caught:
+        bench.engine(with_words({**told, **words}, content))
+    assert len(caught.value.detail) < 300
+    assert bench.left_over() == {}
 
 
 def test_shapes_that_stay_unknown_are_refused(bench: Bench) -> None:

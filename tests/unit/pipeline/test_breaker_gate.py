@@ -1,9 +1,8 @@
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import pytest
 
-from app.core.errors import OverloadedError, SightlineError, UnavailableError, UndecodableError
+from app.core.errors import DeviceMemoryError, OverloadedError, SightlineError, UnavailableError, UndecodableError
 from app.pipeline.breaker_gate import BreakerGate
 from app.policy.breaker import BreakerState, Signal
 from tests.fakes import ManualClock
@@ -16,7 +15,7 @@ class Part:
         self.fails: SightlineError | None = None
         self.calls = 0
 
-    async def work(self) -> int:
+    def work(self) -> int:
         self.calls += 1
         if self.fails is not None:
             raise self.fails
@@ -30,12 +29,12 @@ class Rig:
         self.part = Part()
         self.gate = BreakerGate(clock=self.clock, cpu_load=lambda: self.cpu_load)
 
-    def call(self, times: int = 1, work: Callable[[], Awaitable[int]] | None = None) -> SightlineError | None:
+    def call(self, times: int = 1, work: Callable[[], int] | None = None) -> SightlineError | None:
         """The last call's error."""
         last: SightlineError | None = None
         for _ in range(times):
             try:
-                asyncio.run(self.gate.call(work or self.part.work))
+                self.gate.call(work or self.part.work)
                 last = None
             except SightlineError as error:
                 last = error
@@ -48,7 +47,7 @@ def rig() -> Rig:
 
 
 def test_a_part_that_works_is_called_and_its_answer_given(rig: Rig) -> None:
-    assert asyncio.run(rig.gate.call(rig.part.work)) == 1
+    assert rig.gate.call(rig.part.work) == 1
     assert rig.gate.state is BreakerState.CLOSED
 
 
@@ -91,20 +90,38 @@ def test_a_part_that_was_started_anew_is_tried_at_once_by_one_caller(rig: Rig) -
     assert rig.gate.state is BreakerState.CLOSED
 
 
-def test_a_probe_whose_caller_left_makes_room_for_the_next(rig: Rig) -> None:
+def test_a_probe_that_tells_nothing_makes_room_for_the_next(rig: Rig) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
     rig.part.fails = UnavailableError()
     rig.call(times=10)
     rig.clock.now_s = 30.0
-
-    async def left() -> None:
-        task = asyncio.create_task(rig.gate.call(lambda: asyncio.sleep(60)))
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(left())
+    with pytest.raises(KeyboardInterrupt):
+        rig.gate.call(interrupted)
     assert rig.gate.state is BreakerState.HALF_OPEN
     rig.part.fails = None
     assert rig.call() is None
     assert rig.gate.state is BreakerState.CLOSED
+
+
+def test_whether_a_call_would_be_let_in_can_be_asked_without_making_it(rig: Rig) -> None:
+    rig.part.fails = UnavailableError()
+    rig.call(times=10)
+    assert not rig.gate.is_due
+    rig.clock.now_s = 30.0
+    assert rig.gate.is_due
+    assert rig.gate.state is BreakerState.OPEN
+
+
+def test_too_little_memory_is_no_illness_of_the_part(rig: Rig) -> None:
+    rig.part.fails = DeviceMemoryError()
+    rig.call(times=100)
+    assert rig.gate.state is BreakerState.CLOSED
+
+
+def test_whoever_calls_may_judge_errors_otherwise(rig: Rig) -> None:
+    rig.part.fails = UndecodableError("broken")
+    with pytest.raises(UndecodableError):
+        rig.gate.call(rig.part.work, says=lambda _: Signal.CONNECT_FAILED)
+    assert rig.gate.state is BreakerState.OPEN

@@ -15,6 +15,7 @@ from app.core.errors import (
     SightlineError,
     UnavailableError,
 )
+from app.core.model import ModelSpec
 from app.core.ports import Engine, RawOutput
 from app.pipeline.engine_slot import EngineSlot, Opening
 from app.pipeline.guarded_engine import GuardedEngine, GuardParameters, Inference
@@ -29,6 +30,8 @@ class SmallEngine(FakeEngine):
     """Takes batches up to `room`."""
 
     room = 99
+    n_restarts = 0
+    is_broken = False
 
     def infer(self, pixels: Sequence[NDArray[np.uint8]]) -> RawOutput:
         if len(pixels) > self.room:
@@ -43,10 +46,11 @@ class World:
         self.clock = ManualClock()
         self.engines = {rung: SmallEngine() for rung in rungs or (TENSORRT, CUDA, CPU)}
         self.refuses: dict[Rung, SightlineError] = {}
+        self.smaller: ModelSpec | None = FakeEngine(size_px=32).spec
 
     def guard(self) -> GuardedEngine:
         openings = [Opening(rung=rung, open=self.opener(rung)) for rung in self.engines]
-        return GuardedEngine(openings, clock=self.clock)
+        return GuardedEngine(openings, smaller=self.smaller, clock=self.clock)
 
     def opener(self, rung: Rung) -> Callable[[], Engine]:
         def opened() -> Engine:
@@ -181,12 +185,70 @@ def test_a_plan_that_cannot_be_read_leads_to_onnx_runtime_on_the_gpu_and_back_wh
     world.refuses[TENSORRT] = ModelError("the plan cannot be read back")
     guard = world.guard()
     assert guard.infer(pictures(1)).degraded == "onnxruntime_cuda: the plan cannot be read back"
+    world.clock.now_s = 2.0
     guard.probe()
     assert guard.state().load_failures == 2
     world.refuses.clear()
+    world.clock.now_s = 10.0
     for _ in range(3):
         guard.probe()
     assert guard.infer(pictures(1)).degraded is None
+
+
+def test_a_load_that_failed_is_tried_more_and_more_rarely_and_never_more_than_8_s_later(world: World) -> None:
+    world.refuses[TENSORRT] = ModelError("the plan cannot be read back")
+    guard = world.guard()
+    tried_s = []
+    for tick in range(600):
+        world.clock.now_s, before = tick / 10, guard.state().load_failures
+        guard.probe()
+        tried_s += [world.clock.now_s] * (guard.state().load_failures - before)
+    apart_s = np.diff([0.0, *tried_s])
+    assert len(tried_s) < 25
+    assert min(apart_s) >= 2.0 - 1e-9
+    assert max(apart_s) <= 8.1
+    assert guard.infer(pictures(1)).degraded == "onnxruntime_cuda: the plan cannot be read back"
+
+
+def test_an_engine_that_fails_call_after_call_is_left_alone_until_the_part_behind_it_was_started_anew() -> None:
+    world = World(CPU)
+    engine = world.engines[CPU]
+    guard = world.guard()
+    engine.fails = UnavailableError("its process died")
+    for _ in range(10):
+        with pytest.raises(UnavailableError, match="process died"):
+            guard.infer(pictures(1))
+    engine.fails = None
+    with pytest.raises(UnavailableError, match="tried again later"):
+        guard.infer(pictures(1))
+    assert guard.degraded == "too many calls to onnxruntime_cpu failed: its breaker is open"
+    engine.n_restarts = 1
+    assert widths(guard.infer(pictures(1))) == [1]
+    assert guard.degraded is None
+
+
+def test_an_only_engine_at_its_end_ends_the_process_and_one_that_nobody_asks_does_not(world: World) -> None:
+    guard = world.guard()
+    world.engines[CUDA].is_broken = world.engines[CPU].is_broken = True
+    assert not guard.is_broken
+    world.engines[TENSORRT].is_broken = True
+    assert guard.is_broken
+
+
+def test_a_model_of_one_size_is_spared_by_fewer_frames_first(world: World) -> None:
+    world.smaller = None
+    guard = world.guard()
+    for _ in range(3):
+        guard.look(queue_age_s=1.0)
+        world.clock.now_s += 0.25
+    assert (guard.relief.rung, guard.relief.input_ratio) == (Rung.FEWER_FRAMES, 1.0)
+    assert guard.degraded == "fewer_frames: frames wait longer than 0.15 s for the model"
+
+
+def test_what_is_to_be_done_at_the_end_is_done(world: World) -> None:
+    closed = []
+    GuardedEngine([Opening(rung=CPU, open=world.opener(CPU))], on_close=lambda: closed.append(1)).close()
+    assert closed == [1]
 
 
 def test_a_device_that_loads_nothing_leads_to_the_cpu(world: World) -> None:

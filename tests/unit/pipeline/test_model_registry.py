@@ -42,6 +42,17 @@ def test_a_first_version_that_replicas_held_before_it_was_asked_for_is_taken() -
     assert made.phase("1.0.0") is Phase.PRIMARY
 
 
+def test_what_the_answers_of_a_replica_lack_is_told_as_long_as_it_says_so() -> None:
+    made = World()
+    words = "onnxruntime_cpu: the GPU's context is lost"
+    for said, told in ((words, {"r0": words}), (None, {})):
+        made.held["r0"] = {(MODEL, "1.0.0"): Held(phase=Phase.WARM, degraded=said)}
+        made.held["r1"] = {(MODEL, "1.0.0"): Held(phase=Phase.WARM)}
+        made.report("r0")
+        made.report("r1")
+        assert made.status.versions[0].degraded == told
+
+
 def test_a_version_is_loaded_by_all_before_it_is_warm_and_the_same_again_changes_nothing() -> None:
     made = world(replicas=2)
     made.put("2.0.0")

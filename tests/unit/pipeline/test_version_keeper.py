@@ -3,12 +3,16 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from app.core.errors import InternalError, ModelError
+from app.core.errors import InternalError, ModelError, UnavailableError
 from app.core.model import ModelSpec
 from app.pipeline.detector import Detector
+from app.pipeline.engine_slot import Opening
+from app.pipeline.guarded_engine import GuardedEngine
 from app.pipeline.model_card import spec_of
 from app.pipeline.model_records import Directive, Held, Load
+from app.pipeline.serving import ServingParameters
 from app.pipeline.version_keeper import VersionKeeper
+from app.policy.ladder import Rung
 from app.policy.lifecycle import Phase
 from tests.unit.pipeline.version_parts import VersionEngine, detector_of, sent_to
 
@@ -93,7 +97,7 @@ def test_a_version_is_loading_then_warm_and_then_answers() -> None:
         opener.may.set()
         await idle(keeper)
         assert known(keeper.held()[NEXT]) == (opener.gave[0].spec, Phase.WARM, 4)
-        assert detector.versions[NEXT].engine is opener.gave[0]
+        assert detector.versions[NEXT].spec is opener.gave[0].spec
 
     keeping(scenario)
 
@@ -171,7 +175,7 @@ def test_a_copy_of_an_earlier_attempt_goes_before_the_next_is_opened() -> None:
         assert NEXT not in detector.versions
         opener.may.set()
         await idle(keeper)
-        assert detector.versions[NEXT].engine is opener.gave[1]
+        assert detector.versions[NEXT].spec is opener.gave[1].spec
 
     keeping(scenario)
 
@@ -218,6 +222,27 @@ def test_a_report_says_how_many_frames_are_in_each_version() -> None:
         assert keeper.held()[NEXT].in_flight == 0
 
     keeping(scenario)
+
+
+def test_a_report_says_what_the_answers_of_a_version_lack() -> None:
+    def lost() -> VersionEngine:
+        raise UnavailableError("no such device")
+
+    async def run() -> None:
+        standing_in = [
+            Opening(rung=Rung.TENSORRT, open=lost),
+            Opening(rung=Rung.ONNX_CPU, open=lambda: VersionEngine("1.0.0")),
+        ]
+        detector = Detector(GuardedEngine(standing_in), parameters=ServingParameters())
+        keeper = VersionKeeper(detector, Opener())
+        keeper.follow(ordered(load_of()))
+        await idle(keeper)
+        told = {key: held.degraded for key, held in keeper.held().items()}
+        assert told == {FIRST: "onnxruntime_cpu: no such device", NEXT: None}
+        await keeper.close()
+        detector.close()
+
+    asyncio.run(run())
 
 
 def test_closing_gives_up_what_is_being_loaded() -> None:

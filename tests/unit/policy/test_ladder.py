@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from app.policy.fault_plan import MAX_RECOVERY_S
 from app.policy.ladder import (
+    AT_FULL_SIZE,
     RELIEFS,
     Degradation,
     EngineFailed,
@@ -146,6 +147,22 @@ def test_full_vram_asks_for_smaller_pictures_and_for_no_more() -> None:
     assert rungs(ladder) == [Rung.SMALLER_INPUT]
     assert rungs(looked(ladder, begin_s=31, end_s=60, vram_ratio=0.90)) == [Rung.SMALLER_INPUT]
     assert rungs(looked(ladder, begin_s=31, end_s=60, vram_ratio=0.80)) == []
+
+
+def test_a_model_of_one_size_skips_the_smaller_input_and_full_vram_asks_it_for_nothing() -> None:
+    ladder = start(ENGINES, reliefs=AT_FULL_SIZE, parameters=PARAMETERS)
+    assert {relief.input_ratio for relief in AT_FULL_SIZE} == {1.0}
+    assert rungs(looked(ladder, begin_s=0, end_s=1, queue_age_s=1.0)) == [Rung.FEWER_FRAMES]
+    assert rungs(looked(ladder, begin_s=0, end_s=30, vram_ratio=0.95)) == []
+    down = looked(ladder, begin_s=0, end_s=60, queue_age_s=1.0)
+    assert down.relief == len(AT_FULL_SIZE) - 1
+    assert rungs(looked(down, begin_s=60, end_s=60 + MAX_RECOVERY_S)) == []
+
+
+def test_deadlines_that_pass_are_pressure_however_short_the_queue_is() -> None:
+    ladder = looked(top(), begin_s=0, end_s=1, missed=1)
+    assert words(degradations(ladder)) == "smaller_input: deadlines pass before the model comes to the frames"
+    assert looked(ladder, begin_s=1.25, end_s=1.25 + PARAMETERS.calm_s).relief == 0
 
 
 def test_it_comes_back_up_step_by_step_after_calm_for_each() -> None:
