@@ -15,7 +15,7 @@ ones for the next: 180 to 300 faults an image, 6 to 10 % of the processor time. 
 up to 32 MiB, the largest value it accepts, and 128 MiB of them in each arena. A pool of buffers gained the same and no
 more, could not hold what FFmpeg allocates, and would have been code (scenario `fresh-pages`; Xeon, 2026-11-23).
 Two arenas, not eight a core: Ray's threads allocate in one and free in another, and what each held free kept growing.
-The ingress under load held 30.8 MiB free after two minutes, 13.2 after four with two arenas; what it used was the same.
+The ingress under load held 30.8 MiB free after two minutes, 13.2 after four with two arenas (one run each).
 Source: mallopt(3), M_ARENA_MAX, M_MMAP_THRESHOLD and M_TRIM_THRESHOLD; either of the latter two alone switches the
 adaptive threshold off and leaves every picture above 128 KiB to mmap.
 """
