@@ -131,12 +131,12 @@ async def switched(operator: Operator, version: str) -> Switch:
 
 
 async def alone(operator: Operator, version: str) -> None:
-    """Let it answer everything."""
+    """Let it answer everything, whatever shares of the traffic a test before gave to others."""
     await operator.until(FIRST, {"PRIMARY", "WARM", "UNLOADED", "DRAINING"})
     state = {one["version"]: one["state"] for one in (await operator.model())["versions"]}.get(version)
     if state != "PRIMARY":
         await operator.load(version)
-        await switched(operator, version)
+    await switched(operator, version)
 
 
 async def until(is_so: Callable[[], Awaitable[bool]], *, within_s: float = BACK_S) -> float:

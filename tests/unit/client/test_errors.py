@@ -12,6 +12,7 @@ from app.core.errors import (
     InvalidParameterError,
     NotFoundError,
     OverloadedError,
+    QuotaError,
     SightlineError,
     UnavailableError,
 )
@@ -42,7 +43,7 @@ def test_a_time_to_wait_that_is_none_leaves_the_error_s_own(later: str | None) -
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(404, NotFoundError), (429, OverloadedError), (500, InternalError), (502, UnavailableError), (418, AnswerError)],
+    [(404, NotFoundError), (429, QuotaError), (500, InternalError), (502, UnavailableError), (418, AnswerError)],
 )
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b'{"code": ["x"]}', b"\xff"])
 def test_an_answer_of_somebody_else_is_told_by_its_status(status: int, body: bytes, kind: type[SightlineError]) -> None:
