@@ -26,7 +26,7 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        if scope["type"] in {"http", "websocket"} and not _is_open(scope["path"]):
+        if scope["type"] in {"http", "websocket"} and not _is_open(_route(scope)):
             try:
                 client = self._tenants.client(Headers(scope=scope).get("authorization"))
                 _check(client, scope)
@@ -43,13 +43,19 @@ def client_of(connection: HTTPConnection) -> Client:
     return client
 
 
+def _route(scope: Scope) -> str:
+    """The path as the routes see it: a service may be mounted below a prefix."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
 def _is_open(path: str) -> bool:
     return path == "/" or path.startswith(_OPEN)
 
 
 def _check(client: Client, scope: Scope) -> None:
     """Models and faults are everybody's: only an operator changes them."""
-    path: str = scope["path"]
+    path = _route(scope)
     is_change = path.startswith("/v1/models") and scope.get("method") not in _READING
     if (is_change or path.startswith("/v1/admin")) and not client.tenant.is_operator:
         raise ForbiddenError("only an operator's key may do this")

@@ -139,6 +139,20 @@ def test_models_are_changed_by_an_operator_alone() -> None:
     scenario(work)
 
 
+def test_a_prefix_that_the_service_is_mounted_below_opens_no_door() -> None:
+    async def work(service: Service) -> None:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(service.app, root_path="/cameras"), base_url="http://test/cameras"
+        ) as client:
+            path = "/v1/models/street/routes"
+            assert (await client.put(path, headers=bearer("b"), content=b"{}")).status_code == 403
+            assert (await client.get("/v1/streams", headers=bearer("b"))).status_code == 200
+            assert (await client.get("/v1/streams")).status_code == 401
+            assert (await client.get("/healthz")).status_code == 200
+
+    scenario(work)
+
+
 def test_over_the_quota_is_429_with_a_time_and_takes_nothing_from_the_others() -> None:
     async def work(service: Service) -> None:
         def images(name: str) -> Any:
