@@ -7,6 +7,7 @@ from app.api.bodies import BodyBudget, unless_disconnected
 from app.api.documents import IMAGE_BODY, JPEG_ANSWER
 from app.api.parameters import PreviewParameters
 from app.api.sources import Sources
+from app.api.tenancy import client_of
 from app.api.workers import Workers
 from app.core.frame import EncodedFrame, FrameRef
 from app.media.limits import DecodeLimits
@@ -34,6 +35,7 @@ def router(sources: Sources, *, budget: BodyBudget, decoding: DecodeLimits) -> A
         """The image as for `/v1/detections`; Lanczos, sRGB, never enlarged, no metadata."""
         given = PreviewParameters.read(request)
         deadline_s = given.deadline_s()
+        client_of(request).quota.spend()
         with budget.lease() as lease:
             image = await sources.read(request, lease, deadline_s=deadline_s)
             ref = FrameRef(stream_id="preview", seq=0)

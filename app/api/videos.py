@@ -112,6 +112,7 @@ async def _lines(
     """A line per item; those that came together go out together. A video over its sender's quota goes on slower."""
     try:
         yield b"".join(map(to_line, first))
+        await asyncio.sleep(quota.pace_s(len(first)))
         async for items in rest:
             yield b"".join(map(to_line, items))
             await asyncio.sleep(quota.pace_s(len(items)))

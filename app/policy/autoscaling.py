@@ -14,7 +14,7 @@ from app.core.load_signals import LoadSignals
 from app.policy.autoscaling_parameters import AutoscalingParameters
 from app.policy.load_score import Load, is_usable, load_of, pressure
 
-ROUNDING: Final = 1e-9
+_ROUNDING: Final = 1e-9
 """So that 0.95 x 2 / 0.95 replicas are 2 and not 3."""
 
 
@@ -128,7 +128,7 @@ def _outwards(
     qps: float,
     benefit: float | None,
 ) -> Decision:
-    wanted = max(ordered + 1, ceil(ordered * load.score / parameters.aim_score - ROUNDING))
+    wanted = max(ordered + 1, ceil(ordered * load.score / parameters.aim_score - _ROUNDING))
     replicas = min(wanted, ordered + _most(ordered, parameters), parameters.max_replicas)
     if now_s - state.changed_s < parameters.cooldown_s:
         stopped_by = Guard.COOLDOWN
@@ -167,7 +167,7 @@ def _inwards(
     least = max(
         load.score / parameters.aim_score, min(load.vram / parameters.out_vram, load.pcie / parameters.out_pcie)
     )
-    wanted = max(1, ceil(ordered * least - ROUNDING))
+    wanted = max(1, ceil(ordered * least - _ROUNDING))
     replicas = max(wanted, ordered - _most(ordered, parameters), parameters.min_replicas)
     seen = _seen_calm(state, state.calm + 1)
     if wanted >= ordered:

@@ -1,25 +1,19 @@
 """Over gRPC a caller asks for a version as over HTTP: by metadata, behind a real server."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import grpc
 import pytest
 
-from app.api.grpc_service import VideoAnalytics
 from app.contract.vision_pb2 import STATUS_RESULT, FrameResult, Image
-from app.contract.vision_pb2_grpc import VideoAnalyticsStub, add_VideoAnalyticsServicer_to_server
 from app.core.errors import ConflictError
 from app.core.routing import Route
-from app.pipeline.frame_path import FramePath
 from app.pipeline.models import FixedModels
-from app.policy.batching import BatchLimits
 from app.policy.route_table import Ask
 from tests.api.fake_host import FakeHost
+from tests.api.grpc_served import calling
 from tests.api.live_wire import Replica
 from tests.builders import make_spec
-from tests.fakes import FakeChain
 
 VERSION = make_spec().version
 
@@ -39,24 +33,9 @@ class WitnessModels(FixedModels):
         return super().route(ask, model)
 
 
-@asynccontextmanager
-async def calling(models: WitnessModels) -> AsyncIterator[VideoAnalyticsStub]:
-    limits = BatchLimits(max_batch=8, max_in_flight=1, max_waiting=2)
-    service = VideoAnalytics(FramePath(FakeChain(), models=models, limits=limits), Replica(host=FakeHost()).ports)
-    server = grpc.aio.server()
-    add_VideoAnalyticsServicer_to_server(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield VideoAnalyticsStub(channel)
-    finally:
-        await server.stop(grace=0.5)
-
-
 def detect(models: WitnessModels, *metadata: tuple[str, str | bytes]) -> FrameResult:
     async def inside() -> FrameResult:
-        async with calling(models) as stub:
+        async with calling(models, Replica(host=FakeHost()).ports) as stub:
             return await stub.Detect(Image(data=b"jpg"), metadata=metadata)
 
     return asyncio.run(inside())

@@ -3,31 +3,27 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 import httpx
 import pytest
 
-from app.api.grpc_service import VideoAnalytics
 from app.contract.vision_pb2 import Image, VideoFrame
-from app.contract.vision_pb2_grpc import VideoAnalyticsStub, add_VideoAnalyticsServicer_to_server
 from app.core.tenant import Tenant
-from app.pipeline.frame_path import FramePath
 from app.pipeline.models import FixedModels
+from app.pipeline.stream_host import Offer
 from app.pipeline.tenants import Tenants
-from app.policy.batching import BatchLimits
 from tests.api.conftest import Service
+from tests.api.grpc_served import calling
 from tests.builders import make_spec
-from tests.fakes import FakeChain
 
 JPEG = {"content-type": "image/jpeg"}
 KEYS = {
     "key-of-a": Tenant(name="a", is_operator=True),
     "key-of-b": Tenant(name="b", max_streams=1),
     "key-of-c": Tenant(name="c", frames_per_s=0.01, burst_frames=2),
+    "key-of-v": Tenant(name="v", frames_per_s=20.0, burst_frames=1),
 }
 BY_DIGEST = {hashlib.sha256(key.encode()).hexdigest(): tenant for key, tenant in KEYS.items()}
 OTHERS = (
@@ -178,6 +174,41 @@ def test_pushed_frames_count_and_the_refused_are_not_captured() -> None:
     scenario(work)
 
 
+def test_offered_frames_over_the_quota_are_captured_and_end_as_such() -> None:
+    async def work(service: Service) -> None:
+        host = Tenants(BY_DIGEST, service.streams).client("Bearer key-of-c").host
+        stream_id = await opened(service, "c")
+        await host.offer(stream_id, [Offer(data=b"x", seq=seq) for seq in range(4)])
+        account = (await host.close(stream_id)).dropped
+        assert account == {"over_quota": 2}
+
+    scenario(work)
+
+
+def test_a_video_over_the_quota_goes_on_slower() -> None:
+    async def work(service: Service) -> None:
+        loop, took_s, lines = asyncio.get_running_loop(), {}, {}
+        for name in ("a", "v"):
+            begin_s = loop.time()
+            answer = await ask(
+                service, "POST", "/v1/videos", bearer(name), content=b"video", headers={"content-type": "video/mp4"}
+            )
+            took_s[name] = loop.time() - begin_s
+            lines[name] = len(answer.text.splitlines())
+        assert lines["a"] == lines["v"] > 2
+        assert took_s["v"] > (lines["v"] - 2) / 20
+
+    scenario(work)
+
+
+def test_a_preview_counts_too() -> None:
+    async def work(service: Service) -> None:
+        found = [await ask(service, "POST", "/v1/pipelines/preview", bearer("c"), content=b"x") for _ in range(3)]
+        assert found[-1].status_code == 429
+
+    scenario(work)
+
+
 def test_a_tenant_has_no_more_streams_than_it_may() -> None:
     async def work(service: Service) -> None:
         await opened(service, "b")
@@ -233,26 +264,11 @@ async def websocket(service: Service, stream_id: str, key: dict[str, str]) -> li
     return sent
 
 
-@asynccontextmanager
-async def over_grpc(service: Service) -> AsyncIterator[VideoAnalyticsStub]:
-    limits = BatchLimits(max_batch=8, max_in_flight=1, max_waiting=2)
-    path = FramePath(FakeChain(), models=FixedModels(make_spec()), limits=limits)
-    server = grpc.aio.server()
-    servicer = VideoAnalytics(path, service.ports, tenants=Tenants(BY_DIGEST, service.streams))
-    add_VideoAnalyticsServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield VideoAnalyticsStub(channel)
-    finally:
-        await server.stop(grace=0.5)
-
-
 def test_grpc_asks_for_the_same_keys() -> None:
     async def work(service: Service) -> None:
         theirs = await opened(service, "a")
-        async with over_grpc(service) as stub:
+        tenants = Tenants(BY_DIGEST, service.streams)
+        async with calling(FixedModels(make_spec()), service.ports, tenants=tenants) as stub:
             codes = []
             for key in ({}, bearer("b"), bearer("c"), bearer("c"), bearer("c")):
                 try:
