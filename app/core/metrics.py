@@ -101,10 +101,14 @@ SERVICE_RESULT_AGE: Final = _histogram(
 INGRESS_PROBLEMS: Final = _counter("ingress_problems", "answers", "HTTP answers that were problems.", "code")
 INGRESS_WAITING: Final = _gauge("ingress_waiting_frames", "frames", "Stills that wait for a place in a batch.")
 DECODER_SECONDS: Final = _histogram("decoder_frame_seconds", "seconds", "Decoding of one picture.", "source")
-DECODER_COPIED: Final = _counter("decoder_copied_bytes", "bytes", "Pixels that were handed on.")
+DECODER_COPIED: Final = _counter(
+    "decoder_copied_bytes", "bytes", "Pixels handed on: one copy where the next stage is a process of its own."
+)
 DECODER_VIDEOS: Final = _gauge("decoder_open_videos", "videos", "Uploads that are being decoded.")
 PREPROCESSOR_SECONDS: Final = _histogram("preprocessor_frame_seconds", "seconds", "Fitting of one picture.")
-PREPROCESSOR_COPIED: Final = _counter("preprocessor_copied_bytes", "bytes", "Pixels that were handed on.")
+PREPROCESSOR_COPIED: Final = _counter(
+    "preprocessor_copied_bytes", "bytes", "Pixels handed on: one copy where the next stage is a process of its own."
+)
 DETECTOR_FRAMES: Final = _counter("detector_frames", "frames", "Frames that a version has answered.", *_MODEL)
 DETECTOR_WAIT: Final = _histogram("detector_wait_seconds", "seconds", "Of a frame, until its batch began.", *_MODEL)
 DETECTOR_BATCH: Final = _histogram(
