@@ -137,6 +137,7 @@ class HostProcess:
         wait_for([self._pidfd], until_s=due_s)
         self._process.kill()
         self._process.wait()
+        self._read_log_out()
         for lane in self._lanes:
             lane.hang_up()
         while len(lanes) < len(self._lanes):
@@ -213,11 +214,22 @@ class HostProcess:
                     return _Event.OVER
                 if not isinstance(message, Logged):
                     return message
-                LOG.log(message.level, "model process %d: %s", self.pid, message.text)
+                self._log(message)
             elif ready:
                 return _Event.OVER
             if until_s is not None and time.monotonic() >= until_s:
                 return _Event.LATE
+
+    def _read_log_out(self) -> None:
+        """Pass on the lines that nobody has read when the wait was ended: often those that say why."""
+        with contextlib.suppress(OSError, ValueError):
+            while datagram := self._control.recv(MAX_BYTES, socket.MSG_DONTWAIT):
+                message = decode(datagram)
+                if isinstance(message, Logged):
+                    self._log(message)
+
+    def _log(self, line: Logged) -> None:
+        LOG.log(line.level, "model process %d: %s", self.pid, line.text)
 
 
 def wait_for(descriptors: Sequence[int], *, until_s: float | None) -> set[int]:

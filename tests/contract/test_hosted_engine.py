@@ -17,10 +17,12 @@ import pytest
 from app.core.errors import InternalError, ModelError, SightlineError, TooLargeError, UnavailableError
 from app.core.ports import RawOutput
 from app.vision.example import example_picture
+from engines.host_messages import Job
+from engines.host_process import HostProcess
 from engines.hosted import HostedEngine, HostLimits, open_hosted_engine
 from tests.contract import mad_host
 from tests.contract.census import holdings, rss_bytes
-from tests.contract.hosting import LIMITS, canvas, open_mad, rows_here, seconds_since
+from tests.contract.hosting import LIMITS, MAD, canvas, open_mad, rows_here, seconds_since
 
 
 @pytest.fixture
@@ -120,6 +122,21 @@ def test_another_error_tells_nothing_but_goes_into_our_log(
     assert mad_host.SECRET not in str(caught.value)
     engine.close()
     assert any(mad_host.SECRET in record.getMessage() for record in caplog.records)
+
+
+def test_lines_that_nobody_has_read_when_it_is_to_end_go_into_our_log_too(caplog: pytest.LogCaptureFixture) -> None:
+    job = Job(model=None, kind="auto", streams=1, threads_per_stream=1, max_batch=1, memory_bytes=None)
+    stop = os.eventfd(0)
+    process = HostProcess(job, module=MAD, stop=stop)
+    process.load(load_s=20.0)
+    with pytest.raises(InternalError):
+        process.infer([canvas(mad_host.RAISE)], call_s=5.0)
+    os.eventfd_write(stop, 1)
+    process.await_end()  # returns at once, and has read nothing
+    assert mad_host.SECRET not in caplog.text
+    process.end(close_s=5.0)
+    assert mad_host.SECRET in caplog.text
+    os.close(stop)
 
 
 def test_rows_of_another_shape_are_an_error_of_the_model(engine: HostedEngine) -> None:
