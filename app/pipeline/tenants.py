@@ -1,5 +1,6 @@
 """Tenants at one ingress: who a key belongs to, what is left of its quota, and its own view of the live streams."""
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -57,14 +58,19 @@ class TenantStreams:
         self._host = host
         self._tenant = tenant
         self._quota = quota
+        self._opening = asyncio.Lock()
         self._own: dict[str, None] = {}  # a stream never changes hands; the oldest are forgotten first
 
     async def open(self, spec: StreamSpec) -> StreamStatus:
-        """A new stream; QuotaError when as many are open as the tenant may have."""
+        """A new stream; QuotaError when as many are open as the tenant may have.
+
+        Counted and opened one at a time here; two ingresses at the same moment may both open the last one.
+        """
         most = self._tenant.max_streams
-        if most is not None and len(await self.all()) >= most:
-            raise QuotaError(f"at most {most} streams may be open", retry_after_s=1.0)
-        status = await self._host.open(replace(spec, tenant=self._tenant.name))
+        async with self._opening:
+            if most is not None and len(await self.all()) >= most:
+                raise QuotaError(f"at most {most} streams may be open", retry_after_s=1.0)
+            status = await self._host.open(replace(spec, tenant=self._tenant.name))
         self._remember(status.stream_id)
         return status
 

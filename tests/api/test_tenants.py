@@ -219,6 +219,14 @@ def test_a_tenant_has_no_more_streams_than_it_may() -> None:
     scenario(work)
 
 
+def test_of_ten_that_are_opened_at_once_there_is_one() -> None:
+    async def work(service: Service) -> None:
+        answers = await asyncio.gather(*[ask(service, "POST", "/v1/streams", bearer("b")) for _ in range(10)])
+        assert sorted(answer.status_code for answer in answers) == [201] + [429] * 9
+
+    scenario(work)
+
+
 def test_a_websocket_of_a_stranger_is_refused_and_of_another_tenant_finds_nothing() -> None:
     async def work(service: Service) -> None:
         theirs = await opened(service, "a")
