@@ -82,12 +82,19 @@ class FramePath:
     ) -> FrameResult:
         """The result of one image. Raises the SightlineError that it ended in; `deadline_s` is on the clock.
 
-        With `raw_size_px` the data are RGB rows of that `(width_px, height_px)` instead of an encoded picture. What we
-        send ourselves is a "probe", so that it is counted with nobody's.
+        Pictures of one `ref.stream_id` are parts of one request. With `raw_size_px` the data are RGB rows of that
+        `(width_px, height_px)` instead of an encoded picture. What we send ourselves is a "probe", so that it is
+        counted with nobody's.
         """
         with accounted(self._metrics, kind=kind):
             result = await self._result(
-                data, ref=ref, query=query, ask=ask, deadline_s=deadline_s, raw_size_px=raw_size_px
+                data,
+                ref=ref,
+                query=query,
+                ask=ask,
+                deadline_s=deadline_s,
+                raw_size_px=raw_size_px,
+                request=None if kind == "probe" else ref.stream_id,
             )
         note(result, self._metrics, kind=kind)
         return result
@@ -101,12 +108,13 @@ class FramePath:
         ask: Ask | None,
         deadline_s: float | None,
         raw_size_px: tuple[int, int] | None,
+        request: str | None,
     ) -> FrameResult:
         start_s = self._clock()
         urgency = Urgency(due_at=None if deadline_s is None else time.time() + deadline_s - start_s)
         route = self.models.route(ask or _anybody())
         frame = EncodedFrame(data=data, ref=ref, query=query, route=route, urgency=urgency, raw_size_px=raw_size_px)
-        outcome = await self._stills.submit(frame, deadline_s=deadline_s)
+        outcome = await self._stills.submit(frame, deadline_s=deadline_s, request=request)
         if isinstance(outcome, Failed):
             raise outcome.error
         if not isinstance(outcome, Detections):

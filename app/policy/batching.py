@@ -5,11 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchLimits:
-    """`max_batch` frames a batch, `max_in_flight` batches on their way, `max_waiting` frames before the door closes."""
+    """`max_batch` frames a batch, `max_in_flight` batches on their way, `max_waiting` frames before the door closes.
+
+    It closes before where an answer without a deadline is expected later than `max_wait_s` from now (`policy.door`).
+    """
 
     max_batch: int = 8
     max_in_flight: int = 3
     max_waiting: int = 64
+    max_wait_s: float = 15.0
 
 
 def frames_to_take(*, waiting: int, in_flight: int, limits: BatchLimits) -> int:

@@ -66,15 +66,21 @@ def test_a_full_queue_refuses_within_a_tenth_of_a_second(same: Service, good: by
         assert 1 <= int(answer.header("retry-after")) <= 60
 
 
-def test_a_deadline_that_passes_in_the_queue_is_answered_when_it_passes(same: Service, good: bytes) -> None:
+def test_a_deadline_that_the_queue_cannot_keep_is_refused_or_answered_when_it_passes(
+    same: Service, good: bytes
+) -> None:
+    """At the door where the pace of the service is known by then, in the queue where it is not."""
+
     async def scenario() -> tuple[Answer, int]:
         async with filled(same, 60) as slow:
             answer = await converse(same, request(IMAGES, good, headers="x-deadline-ms: 300\r\n"))
             return answer, sum(not task.done() for task in slow)
 
     answer, still_waiting = asyncio.run(scenario())
-    assert_problem(answer, 504, "deadline_exceeded")
-    assert 0.2 < answer.after_s < 0.8
+    ends = {503: "overloaded", 504: "deadline_exceeded"}
+    assert answer.status in ends
+    assert_problem(answer, answer.status, ends[answer.status])
+    assert answer.after_s < 0.8
     assert still_waiting >= 8
 
 

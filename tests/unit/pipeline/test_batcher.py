@@ -6,6 +6,7 @@ import pytest
 from app.core.errors import DeadlineError, InternalError, OverloadedError
 from app.pipeline.batcher import MicroBatcher
 from app.policy.batching import BatchLimits
+from app.policy.door import LEAST
 from tests.fakes import ManualClock
 
 
@@ -24,8 +25,29 @@ class Work:
         return [2 * item for item in items]
 
 
-def limits(*, max_batch: int = 4, max_in_flight: int = 1, max_waiting: int = 100) -> BatchLimits:
-    return BatchLimits(max_batch=max_batch, max_in_flight=max_in_flight, max_waiting=max_waiting)
+class Timed(Work):
+    """Work that takes half a second of the clock for each item."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    async def __call__(self, items: list[int]) -> list[int]:
+        answers = await super().__call__(items)
+        self._clock.now_s += 0.5 * len(items)
+        return answers
+
+
+async def warmed(batcher: MicroBatcher[int, int]) -> None:
+    """Let it learn its pace, one frame after the other."""
+    for number in range(LEAST):
+        assert await batcher.submit(number) == 2 * number
+
+
+def limits(
+    *, max_batch: int = 4, max_in_flight: int = 1, max_waiting: int = 100, max_wait_s: float = 60.0
+) -> BatchLimits:
+    return BatchLimits(max_batch=max_batch, max_in_flight=max_in_flight, max_waiting=max_waiting, max_wait_s=max_wait_s)
 
 
 async def settle() -> None:
@@ -68,6 +90,97 @@ def test_a_full_queue_refuses_at_once() -> None:
         return refused.value
 
     assert asyncio.run(scenario()).retry_after_s >= 1.0
+
+
+def test_who_cannot_be_answered_in_time_is_refused_at_once_with_the_time_the_line_takes() -> None:
+    async def scenario() -> list[int]:
+        clock = ManualClock()
+        work = Timed(clock)
+        batcher = MicroBatcher(work, limits=limits(max_batch=1, max_wait_s=2.0), clock=clock)
+        await warmed(batcher)
+        work.gate.clear()
+        line = [asyncio.create_task(batcher.submit(n)) for n in range(1, 4)]
+        await settle()
+        for deadline_s, wait_s in ((clock() + 1.9, 1.5), (clock() + 0.1, 1.5)):
+            with pytest.raises(OverloadedError, match="too late") as refused:
+                await batcher.submit(99, deadline_s=deadline_s)
+            assert refused.value.retry_after_s == pytest.approx(wait_s)
+        line.append(asyncio.create_task(batcher.submit(4, deadline_s=clock() + 30.0)))
+        await settle()
+        with pytest.raises(OverloadedError, match="too late") as refused:
+            await batcher.submit(99)
+        assert refused.value.retry_after_s == pytest.approx(2.0)
+        work.gate.set()
+        answers = await asyncio.gather(*line)
+        # Those who stood behind others have told how long a place costs, and not how long one frame takes.
+        work.gate.clear()
+        line = [asyncio.create_task(batcher.submit(n, deadline_s=clock() + 1.1)) for n in (5, 6)]
+        await settle()
+        work.gate.set()
+        return answers + await asyncio.gather(*line)
+
+    assert asyncio.run(scenario()) == [2, 4, 6, 8, 10, 12]
+
+
+def test_64_images_of_one_request_pass_on_an_idle_server_and_others_are_refused_meanwhile() -> None:
+    async def scenario() -> list[int]:
+        clock = ManualClock()
+        work = Timed(clock)
+        batcher = MicroBatcher(work, limits=limits(max_wait_s=1.0), clock=clock)
+        await warmed(batcher)
+        work.gate.clear()
+        parts = [asyncio.create_task(batcher.submit(n, request="many")) for n in range(64)]
+        await settle()
+        with pytest.raises(OverloadedError, match="too late"):
+            await batcher.submit(99, request="other")
+        work.gate.set()
+        answers = await asyncio.gather(*parts)
+        assert await batcher.submit(7, request="other") == 14
+        return answers
+
+    assert asyncio.run(scenario()) == [2 * n for n in range(64)]
+
+
+def test_those_who_left_keep_nobody_out() -> None:
+    async def scenario() -> int:
+        clock = ManualClock()
+        work = Timed(clock)
+        batcher = MicroBatcher(work, limits=limits(max_batch=1, max_wait_s=1.5), clock=clock)
+        await warmed(batcher)
+        work.gate.clear()
+        line = [asyncio.create_task(batcher.submit(n)) for n in range(1, 4)]
+        await settle()
+        with pytest.raises(OverloadedError):
+            await batcher.submit(99)
+        line[1].cancel()
+        await settle()
+        late = asyncio.create_task(batcher.submit(7))
+        await settle()
+        work.gate.set()
+        await asyncio.gather(*line, return_exceptions=True)
+        return await late
+
+    assert asyncio.run(scenario()) == 14
+
+
+def test_a_batch_that_failed_leaves_the_line() -> None:
+    async def scenario() -> int:
+        clock = ManualClock()
+
+        async def broken(items: list[int]) -> list[int]:
+            clock.now_s += 1.0
+            if items == [13]:
+                raise ValueError("broken")
+            return [2 * item for item in items]
+
+        batcher = MicroBatcher(broken, limits=limits(max_batch=1), clock=clock)
+        await warmed(batcher)
+        for _ in range(5):
+            with pytest.raises(ValueError, match="broken"):
+                await batcher.submit(13)
+        return await batcher.submit(2, deadline_s=clock() + 0.5)
+
+    assert asyncio.run(scenario()) == 4
 
 
 def test_a_deadline_that_has_passed_starts_no_work() -> None:
