@@ -1,8 +1,11 @@
 .DEFAULT_GOAL := help
-.PHONY: help install format lint test test-fast test-ray test-nightly test-gpu check run demo demo-model load profile requirements proto
+.PHONY: help install format lint test test-fast test-ray test-nightly test-gpu check run demo demo-model load profile requirements proto image
 BIN := .venv/bin
 SCENARIO ?= help
 CONFIG ?= serve_config.yaml
+TARGET ?= cpu
+IMAGE ?= sightline:$(TARGET)
+BUILD ?= --load
 UV_COMPILE := uv pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-emit-index-url --no-header
 
 help: ## this list
@@ -55,6 +58,9 @@ demo-model: install .venv-export/.installed ## train and export the bundled mode
 
 proto: install ## what follows from proto/sightline/v1/vision.proto: messages, schemas, types
 	$(BIN)/python proto/generate.py
+
+image: ## the container image, with docker buildx [TARGET=gpu IMAGE=name BUILD="--push --sbom=true"]
+	docker buildx build --file kuberay/image/Dockerfile --target $(TARGET) --tag $(IMAGE) $(BUILD) .
 
 requirements: ## pin and hash anew (needs uv)
 	for set in runtime dev gpu; do $(UV_COMPILE) requirements/$$set.in -o requirements/$$set.txt; done

@@ -22,6 +22,7 @@ from app.media.preview import MAX_SIDE_PX, QUALITIES, QUALITY, SIDES_PX
 from app.settings import Settings
 from engines import command as engine_command
 from engines.opening import open_engine
+from kuberay import command as cluster_command
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     stream_arguments.add_arguments(live)
     models_arguments.add_arguments(commands.add_parser("models", help="the versions and routes of a running service"))
     engine_command.add_arguments(commands.add_parser("engine", help="plans for this GPU, what a model is, timings"))
+    cluster_command.add_arguments(commands.add_parser("cluster", help="the service on Kubernetes: manifests, checked"))
     planted = commands.add_parser("faults", help="faults planted in a running service, to rehearse")
     fault_arguments.add_arguments(planted)
     bench_arguments.add_arguments(commands.add_parser("bench", help="what a running service holds, from outside"))
@@ -121,6 +123,10 @@ def _engine(arguments: argparse.Namespace, _parser: argparse.ArgumentParser) -> 
     return engine_command.run(arguments)
 
 
+def _cluster(arguments: argparse.Namespace, _parser: argparse.ArgumentParser) -> int:
+    return cluster_command.run(arguments)
+
+
 _HANDED_ON: Mapping[str, Callable[[argparse.Namespace, argparse.ArgumentParser], int]] = {
     "stream": _stream,
     "models": _models,
@@ -128,6 +134,7 @@ _HANDED_ON: Mapping[str, Callable[[argparse.Namespace, argparse.ArgumentParser],
     "bench": _bench,
     "autoscale": _autoscale,
     "engine": _engine,
+    "cluster": _cluster,
 }
 """Commands that neither detect nor track in this process."""
 

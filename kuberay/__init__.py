@@ -1,0 +1,1 @@
+"""What Sightline knows of Kubernetes: manifests, and the tool that checks them."""
