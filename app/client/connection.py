@@ -109,7 +109,8 @@ async def dial(door: Door, *, since: int, token: str | None) -> Connection:
         answer = error.response
         later = answer.headers.get("retry-after")
         failure = refusal(answer.status_code, bytes(answer.body or b""), retry_after=later)
-        if answer.status_code < InternalError.status and not isinstance(failure, OverloadedError):
+        is_final = not isinstance(failure, OverloadedError | UnavailableError)
+        if answer.status_code < InternalError.status and is_final:
             raise failure from error
         raise LostError(failure, after_s=0.0 if later is None else getattr(failure, "retry_after_s", 0.0)) from error
     except (OSError, TimeoutError, WebSocketException, EOFError) as error:

@@ -108,10 +108,19 @@ def test_a_503_is_tried_again_a_few_times_as_late_as_it_says() -> None:
     run(scenario)
 
 
+def test_a_404_without_a_code_of_ours_is_a_proxy_that_knows_no_route_yet_and_is_tried_again() -> None:
+    async def scenario() -> None:
+        error, requests = await failure_of(http("404 Not Found", b"<html>nothing here</html>"), timeout_s=15.0)
+        assert isinstance(error, UnavailableError)
+        assert requests > 1
+
+    run(scenario)
+
+
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (http("404 Not Found", b"<html>nothing here</html>"), NotFoundError),
+        (http("404 Not Found", b'{"code":"not_found","detail":"no such stream"}'), NotFoundError),
         (http("500 Internal Server Error", b""), InternalError),
         (http("200 OK", b"<html>welcome</html>"), AnswerError),
         (http("200 OK", b"[{}]"), AnswerError),
@@ -290,7 +299,7 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up(
     [
         (403, ForbiddenError, True),
         (418, AnswerError, True),
-        (404, NotFoundError, True),
+        (404, UnreachableError, False),
         (429, UnreachableError, False),
         (503, UnreachableError, False),
     ],
