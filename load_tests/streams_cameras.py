@@ -102,7 +102,7 @@ class Camera:
                 answer = await self._connection.ask("POST", path, jpeg, content_type=JPEG)
                 if answer.status == 200:
                     return answer.body
-                if answer.status < 500:
+                if answer.status < 500 and b'"code"' in answer.body:  # a bare 404 is a proxy that knows no route yet
                     raise RuntimeError(f"frame {seq}: {answer.status} {answer.body.decode(errors='replace')}")
             self.pushed_again += 1
             await asyncio.sleep(_RETRY_S)
