@@ -36,7 +36,7 @@ _BY_STATUS = {int(kind.status): kind for kind in reversed(_BY_CODE.values())} | 
     HTTPStatus.SERVICE_UNAVAILABLE: UnavailableError,
     HTTPStatus.NOT_FOUND: UnavailableError,
 }
-"""For answers that name no code of ours. What is not there we say with one: a bare 404 is a proxy that knows no route yet,
+"""For answers without a code of ours. What is not there we say with one: a bare 404 is a proxy that knows no route yet,
 for seconds after it was started anew."""
 
 
