@@ -22,7 +22,7 @@ from load_tests.kills_cluster import HTTP_PORT, Cluster, cluster, environment_of
 from load_tests.kills_load import Seen, Stills, seen_of
 from load_tests.machines import parted
 from load_tests.service import Service, configuration
-from load_tests.streams_account import faults, reasons
+from load_tests.streams_account import Account, faults, reasons
 from load_tests.streams_cameras import Camera, LiveStream
 from load_tests.streams_footage import footage
 
@@ -115,7 +115,10 @@ class Kills:
             await camera.stream.close()
             await asyncio.wait({reader}, timeout=0.5)
             reader.cancel()
-            found += faults(account, pushed=len(account.answers))
+            own = faults(account, pushed=len(account.answers))
+            if own:
+                say(f"{camera.stream.path}: {dict(own)}, {missing_of(account)}")
+            found += own
         figures: dict[str, float] = {}
         for name, seen in self.seen.items():
             figures |= {
@@ -159,6 +162,21 @@ class Kills:
     async def _roll(self) -> None:
         config = config_of(self._given, batching={"max_batch": 7})
         await asyncio.to_thread(self._cluster.deploy, config)
+
+
+def missing_of(account: Account) -> dict[str, object]:
+    """Which frames that were answered nobody told of, and how the stream's own count ended."""
+    told = {}
+    for name, lines in (("live", account.live), ("log", account.log)):
+        events = [json.loads(line) for line in lines]
+        seqs = {event["seq"] for event in events if event["schema"].endswith("FrameResult")}
+        told[f"not in {name}"] = sorted(account.answers.keys() - seqs)
+        told[f"epochs in {name}"] = sorted({event["epoch"] for event in events})
+    return {
+        **told,
+        "closing": {k: v for k, v in account.closing.items() if k != "spec"},
+        "pushed": len(account.answers),
+    }
 
 
 def config_of(given: dict[str, Any], **args: Any) -> dict[str, Any]:

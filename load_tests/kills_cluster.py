@@ -43,7 +43,7 @@ def environment_of_pods(*, tuned: bool) -> dict[str, str]:
         "RAY_worker_niceness": "0",
     }
     if tuned:
-        env |= {"RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2"}
+        env |= {"RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "5"}
     return env
 
 

@@ -17,7 +17,8 @@ _LONGEST_S = 10.0
 class Still:
     """One request, due at `due_s`: what the node it went to said, and when it was not a result, what the other said.
 
-    Ends are `result`, the code of a problem, `status NNN` without one of ours, or `silence`.
+    Ends are `result`, the code of a problem, `status NNN` without one of ours, or
+    `no answer` and why.
     """
 
     node: str
@@ -80,8 +81,8 @@ class Stills:
         try:
             async with asyncio.timeout(_LONGEST_S):
                 answer = await connection.ask("POST", "/v1/detections", self._jpeg, content_type=JPEG)
-        except (ConnectionError, TimeoutError):
-            return "silence"
+        except (ConnectionError, TimeoutError) as error:
+            return f"no answer: {type(error.__context__ or error).__name__}"
         finally:
             connection.close()
         return "result" if answer.status == 200 else _code(answer)

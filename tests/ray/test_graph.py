@@ -228,6 +228,31 @@ def told(service: Service, shots: list[bytes], *, kill: str | None = None) -> li
     return [event for event in events if event["schema"] != "sightline.v1.StreamState"]
 
 
+def alike(value: Any, other: Any) -> bool:
+    """Whether two answers say the same; numbers may differ in the last place told, as they do in another batch."""
+    if isinstance(value, float) and isinstance(other, float):
+        return value == pytest.approx(other, rel=0, abs=0.011 if value > 1 else 2e-4)
+    if isinstance(value, dict) and isinstance(other, dict):
+        return value.keys() == other.keys() and all(alike(value[key], other[key]) for key in value)
+    if isinstance(value, list) and isinstance(other, list):
+        return len(value) == len(other) and all(map(alike, value, other))
+    return bool(value == other)
+
+
+def test_what_differs_in_more_than_the_last_place_is_not_alike() -> None:
+    said = [{"seq": 1, "objects": [{"score": 0.3751, "box": [50.77, 0.0], "track_id": 6}]}]
+    assert alike(said, [{"seq": 1, "objects": [{"score": 0.3752, "box": [50.78, 0.0], "track_id": 6}]}])
+    for other in (
+        {"seq": 1, "objects": [{"score": 0.3761, "box": [50.77, 0.0], "track_id": 6}]},
+        {"seq": 1, "objects": [{"score": 0.3751, "box": [50.87, 0.0], "track_id": 6}]},
+        {"seq": 1, "objects": [{"score": 0.3751, "box": [50.77, 0.0], "track_id": 7}]},
+        {"seq": 1, "objects": [{"score": 0.3751, "box": [50.77, 0.0]}]},
+        {"seq": 2, "objects": [{"score": 0.3751, "box": [50.77, 0.0], "track_id": 6}]},
+        {"seq": 1, "objects": []},
+    ):
+        assert not alike(said, [other])
+
+
 def is_answered(client: httpx.Client, stream: str, shot: bytes, query: dict[str, str]) -> bool:
     try:
         response = client.post(f"{stream}/frames", params=query, content=shot, headers=JPEG)
@@ -257,12 +282,12 @@ def test_a_live_stream_is_told_alike_in_both_layouts(
     assert [result["seq"] for result in results] == list(range(len(shots)))
     assert len({found["track_id"] for result in results for found in result["objects"] if "track_id" in found}) >= 3
     assert any(event["schema"] == "sightline.v1.LineCrossed" for event in undisturbed)
-    assert told(staged, shots) == undisturbed
+    assert alike(told(staged, shots), undisturbed)
 
 
 @pytest.mark.parametrize("stage", ["Tracker", "Detector", "Preprocessor", "Decoder", "Ingress"])
 def test_a_killed_replica_changes_nothing_that_is_told_of_a_live_stream(
     staged: Service, undisturbed: list[dict[str, Any]], shots: list[bytes], photo: bytes, stage: str
 ) -> None:
-    assert told(staged, shots, kill=stage) == undisturbed
+    assert alike(told(staged, shots, kill=stage), undisturbed)
     _wait_until_ready(staged, photo)

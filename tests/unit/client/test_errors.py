@@ -43,7 +43,7 @@ def test_a_time_to_wait_that_is_none_leaves_the_error_s_own(later: str | None) -
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(404, NotFoundError), (429, QuotaError), (500, InternalError), (502, UnavailableError), (418, AnswerError)],
+    [(404, UnavailableError), (429, QuotaError), (500, InternalError), (502, UnavailableError), (418, AnswerError)],
 )
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b'{"code": ["x"]}', b"\xff"])
 def test_an_answer_of_somebody_else_is_told_by_its_status(status: int, body: bytes, kind: type[SightlineError]) -> None:
@@ -53,9 +53,14 @@ def test_an_answer_of_somebody_else_is_told_by_its_status(status: int, body: byt
 
 
 def test_every_status_of_an_error_has_one_error() -> None:
-    assert {type(refusal(status, b"")).status for status in (400, 404, 406, 409, 413, 415, 422)} == {
-        HTTPStatus(status) for status in (400, 404, 406, 409, 413, 415, 422)
+    assert {type(refusal(status, b"")).status for status in (400, 406, 409, 413, 415, 422)} == {
+        HTTPStatus(status) for status in (400, 406, 409, 413, 415, 422)
     }
+
+
+def test_a_404_is_not_found_only_where_we_say_so() -> None:
+    assert isinstance(refusal(404, b'{"code": "not_found", "detail": "gone"}'), NotFoundError)
+    assert isinstance(refusal(404, b"Not Found"), UnavailableError)
 
 
 def test_a_name_that_is_none_is_nothing() -> None:
