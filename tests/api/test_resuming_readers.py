@@ -35,7 +35,7 @@ def after(event: dict[str, Any], *, is_sse: bool, url: str) -> tuple[str, dict[s
     return f"{url}?since={event['seq']}", {}
 
 
-@pytest.mark.parametrize("is_sse", [True, False])
+@pytest.mark.parametrize("is_sse", [True, pytest.param(False, marks=pytest.mark.nightly)])
 def test_a_reader_that_is_cut_off_a_hundred_times_misses_nothing(*, is_sse: bool) -> None:
     chance = random.Random(7)
 

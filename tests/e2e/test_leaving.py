@@ -58,7 +58,7 @@ def leave_in_turn(service: Service, good: bytes, go_as_far_as: Callable[[Connect
         before_the_answer_to_an_image,
         in_the_middle_of_a_video,
         in_the_middle_of_a_video_whose_results_come,
-        in_the_middle_of_the_results,
+        pytest.param(in_the_middle_of_the_results, marks=pytest.mark.nightly),
     ],
 )
 def test_nothing_stays_of_clients_that_leave(

@@ -54,9 +54,8 @@ def used(driver: Driver, namespace: str) -> dict[str, list[dict[str, Any]]]:
     return given
 
 
-@pytest.mark.parametrize(
-    ("storage", "kill"), [(in_rocksdb, kill_all), pytest.param(in_redis, kill_gcs, marks=pytest.mark.nightly)]
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize(("storage", "kill"), [(in_rocksdb, kill_all), (in_redis, kill_gcs)])
 def test_terms_and_epochs_outlive_the_head_and_a_claim_goes_on_from_them(
     storage: Callable[[Path], AbstractContextManager[dict[str, str]]], kill: Callable[[Node], None], tmp_path: Path
 ) -> None:
