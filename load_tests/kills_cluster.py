@@ -5,6 +5,7 @@ As the `gpu-ha` overlay has it, in machines of `load_tests.machines` in place of
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -29,22 +30,19 @@ GCS_PORT, HTTP_PORT, _REDIS_PORT = 6379, 8000, 6380
 _REDIS = f"{OWN_IP}:{_REDIS_PORT}"
 _OBJECT_STORE_BYTES = 128 * 1024**2
 _START_S = 240.0
+_DOCKERFILE = ROOT / "kuberay" / "image" / "Dockerfile"
+_TUNED = "RAY_SERVE_PROXY_HEALTH_CHECK_"
 
 
 def environment_of_pods(*, tuned: bool) -> dict[str, str]:
-    """What the manifests start Serve with; not `tuned`, without what makes it notice sooner."""
-    env = {
-        "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": "8388608",
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
-        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "10",
-        "RAY_worker_niceness": "0",
+    """What the image starts Serve with; not `tuned`, without what makes it notice dead proxies sooner."""
+    text = _DOCKERFILE.read_text(encoding="utf-8")
+    given = dict(re.findall(r"(RAY_(?:SERVE_\w+|worker_niceness))=(\S+)", text))
+    return {
+        name: value
+        for name, value in given.items()
+        if name != "RAY_SERVE_HAPROXY_BINARY_PATH" and (tuned or not name.startswith(_TUNED))
     }
-    if tuned:
-        env |= {"RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "5"}
-    return env
 
 
 class Cluster:

@@ -121,20 +121,20 @@ class TwoNodes:
             **SOONER,
         }
 
-    def start_head(self) -> Node:
-        """A head; returns while it is starting."""
+    def start_head(self, *more: str) -> Node:
+        """A head, with those arguments besides; returns while it is starting."""
         # It says where the last head was, which another machine's disk would not.
         (self.folder / "ray" / "ray_current_cluster").unlink(missing_ok=True)
         client = f"--ray-client-server-port={free_port()}"
         place = (f"--node-ip-address={HEAD_IP}", f"--port={self.port}", f"--temp-dir={self.folder / 'ray'}")
         environment = {**self.environment, **self.storage}
         del environment["RAY_ADDRESS"]
-        return self._start(HEAD, "--head", "--include-dashboard=false", *place, client, environment=environment)
+        return self._start(HEAD, "--head", "--include-dashboard=false", *place, client, *more, environment=environment)
 
-    def start_worker(self) -> Node:
-        """The other node; returns while it is starting."""
+    def start_worker(self, *more: str) -> Node:
+        """The other node, with those arguments besides; returns while it is starting."""
         address = f"--address={HEAD_IP}:{self.port}"
-        return self._start(WORKER, address, f"--node-ip-address={WORKER_IP}", environment=self.environment)
+        return self._start(WORKER, address, f"--node-ip-address={WORKER_IP}", *more, environment=self.environment)
 
     def _start(self, mark: str, *arguments: str, environment: dict[str, str]) -> Node:
         common = ("--block", "--disable-usage-stats", "--num-cpus=2", f"--object-store-memory={80 * 1024**2}")
