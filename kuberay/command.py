@@ -1,4 +1,4 @@
-"""`sightline cluster`: renders an overlay, and checks manifests for what the API server admits."""
+"""`sightline cluster`: renders, checks and applies manifests, waits for them, and tells how the service is."""
 
 import argparse
 import shutil
@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 from app.core.errors import InvalidRequestError, NotFoundError
+from kuberay import release
+from kuberay.api_server import ApiServer, connected
 from kuberay.manifest import Manifest, read_manifests
+from kuberay.problem import Problem
 from kuberay.ray_service import GATES
 from kuberay.validation import problems
 
@@ -21,23 +24,75 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     validate.add_argument(
         "--gate", action="append", choices=sorted(GATES), default=[], help="on in the operator; may be repeated"
     )
+    _add_live(actions)
     render = actions.add_parser("render", help="the manifests of a kustomize overlay, on stdout")
     render.add_argument("overlay", type=Path, metavar="OVERLAY", help="a folder with a kustomization.yaml")
 
 
+def _add_live(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--namespace", "-n", default="default")
+    where.add_argument("--context", help="of the kubeconfig; its current one if left out")
+    where.add_argument("--name", default="sightline", help="of the RayService")
+    changing = argparse.ArgumentParser(add_help=False, parents=[where])
+    changing.add_argument("--force", action="store_true", help="take fields over that others own")
+    apply = actions.add_parser("apply", parents=[changing], help="validate, rehearse on the server, apply")
+    apply.add_argument("files", nargs="+", metavar="FILE", help="YAML of one or more manifests; - is stdin")
+    actions.add_parser("rollback", parents=[changing], help="what was applied before; ends an upgrade that hangs")
+    actions.add_parser("status", parents=[where], help="how the service is; exit code 1 while it is not all there")
+    wait = actions.add_parser("wait", parents=[where], help="until what was applied last serves, all of it")
+    wait.add_argument("--timeout-s", type=float, default=1800.0, metavar="S")
+    logs = actions.add_parser("logs", parents=[where], help="the last lines of every pod")
+    logs.add_argument("--lines", type=int, default=50, metavar="N")
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 0, or 1 where manifests have problems; errors come as SightlineError or OSError."""
+    """Exit code 0, or 1 where something is wrong; errors come as SightlineError or OSError."""
     if arguments.action == "render":
         sys.stdout.write(rendered(arguments.overlay))
         return 0
+    if arguments.action == "validate":
+        return _validate(arguments)
+    server = ApiServer(connected(context=arguments.context), namespace=arguments.namespace)
+    return _live(arguments, server)
+
+
+def _live(arguments: argparse.Namespace, server: ApiServer) -> int:
+    match arguments.action:
+        case "apply":
+            manifests = [manifest for file in arguments.files for manifest in _read(file)]
+            if _told(problems(manifests)):
+                return 1
+            release.apply(server, manifests, say=_say, force=arguments.force)
+        case "rollback":
+            release.roll_back(server, arguments.name, say=_say, force=arguments.force)
+        case "wait":
+            release.wait(server, arguments.name, timeout_s=arguments.timeout_s, say=_say)
+        case "logs":
+            sys.stdout.writelines(f"{line}\n" for line in release.logs(server, lines=arguments.lines))
+        case _:
+            lines, is_done = release.status(server, arguments.name)
+            sys.stdout.writelines(f"{line}\n" for line in lines)
+            return 0 if is_done else 1
+    return 0
+
+
+def _say(words: str) -> None:
+    sys.stderr.write(f"{words}\n")
+
+
+def _told(found: list[Problem]) -> int:
+    sys.stdout.writelines(f"{problem}\n" for problem in found)
+    return len(found)
+
+
+def _validate(arguments: argparse.Namespace) -> int:
     manifests = [manifest for file in arguments.files for manifest in _read(file)]
     nodes = None
     if arguments.nodes is not None:
         nodes = [node for node in _read(arguments.nodes) if node["kind"] == "Node"]
     found = problems(manifests, nodes=nodes, gates=frozenset(arguments.gate))
-    for problem in found:
-        sys.stdout.write(f"{problem}\n")
-    sys.stderr.write(f"{len(manifests)} manifests, {len(found)} problems\n")
+    _say(f"{len(manifests)} manifests, {_told(found)} problems")
     return 1 if found else 0
 
 

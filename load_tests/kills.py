@@ -94,6 +94,7 @@ class Kills:
         begin_s = time.monotonic()
         while True:
             await asyncio.sleep(0.2)
+            self._cluster.revive()
             now_s = time.monotonic()
             is_long = now_s - begin_s > calm_s
             lately = [still for still in stills.seen if still.due_s > now_s - calm_s]

@@ -87,6 +87,13 @@ class Cluster:
         """A node that serves."""
         self._start(machine, [f"--address={self.head.ip}:{GCS_PORT}", "--num-cpus=4"], self._environment)
 
+    def revive(self) -> None:
+        """Start Ray again where it ended, as a new pod would: a node that the head gave up for dead ends itself."""
+        for machine in self.nodes:
+            ended = self._ray[machine.name]
+            if ended.poll() is not None:
+                self.start_node(machine)
+
     def _start(self, machine: Machine, arguments: list[str], environment: Mapping[str, str]) -> None:
         common = [
             "--block",
