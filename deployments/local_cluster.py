@@ -39,8 +39,8 @@ SERVE_ENVIRONMENT = {
 }
 """HAProxy in front and one event loop a replica: 8 ms of processor less per image than Serve's own proxy, where our
 code never blocks the loop. The controller looks twice a second, not ten times. A proxy that died is noticed within 1 s
-(Serve's own 10), and given up after 5 s of silence: at 2 s one behind a network cut of 10 s was. Replicas, which are the work here, are
-not niced: 2 % more video frames. See CONTRIBUTING.md, Decisions."""
+(Serve's own: 10), and given up after 5 s of silence: at 2 s one behind a network cut of 10 s was. Replicas, which are
+the work here, are not niced: 2 % more video frames. See CONTRIBUTING.md, Decisions."""
 _FIRST_INGRESS_PORT, _BLOCK_PORTS, _BLOCKS = 20_000, 100, 100
 _OWN_PORTS = range(30_100, 32_700)
 """All below the ports that the system hands out, and above those that Ray's workers take: what starts seconds later

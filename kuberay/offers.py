@@ -1,7 +1,6 @@
 """GPU requests against what nodes offer, the nodes read from `kubectl get nodes -o yaml`."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from kuberay.manifest import Manifest, entries, section
 from kuberay.pods import Pod, pods_of
@@ -9,13 +8,14 @@ from kuberay.selection import is_placeable, is_tolerated
 from kuberay.worker_groups import gpu_requests
 
 Finding = tuple[str, str]
+_DIGITS = 10
 
 
 def offer_findings(manifest: Manifest, nodes: Sequence[Manifest]) -> Iterator[Finding]:
     """Yield each GPU request of a pod that no node can ever meet, with what keeps it from the nodes."""
     for pod in pods_of(manifest):
         for resource, amount in gpu_requests(pod).items():
-            if amount.isdecimal() and int(amount) > 0:
+            if amount.isdecimal() and len(amount) < _DIGITS and int(amount) > 0:
                 yield from _unmet(pod, resource, int(amount), nodes)
 
 
@@ -37,5 +37,7 @@ def _unmet(pod: Pod, resource: str, amount: int, nodes: Sequence[Manifest]) -> I
 
 
 def _offered(node: Manifest, resource: str) -> int:
-    amount: Any = section(node, "status", "allocatable").get(resource, 0)
-    return int(amount) if str(amount).isdecimal() else 0
+    try:
+        return int(str(section(node, "status", "allocatable").get(resource, 0)))
+    except ValueError:  # no number, or one of more digits than any
+        return 0

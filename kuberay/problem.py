@@ -1,5 +1,6 @@
 """What is wrong with a manifest, in one sentence that names the field."""
 
+import re
 from dataclasses import dataclass
 
 
@@ -12,5 +13,9 @@ class Problem:
     words: str
 
     def __str__(self) -> str:
-        """One sentence."""
-        return f"{self.owner}: {self.field} {self.words}."
+        """One sentence on one line; what a terminal might take for a command is escaped."""
+        return re.sub(r"[^ -~]", _escaped, f"{self.owner}: {self.field} {self.words}.")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
-from kuberay.manifest import Manifest, section
+from kuberay.manifest import Manifest, section, shown, whole
 from kuberay.pods import pods_of
 from kuberay.serve_config import drain_s, serve_findings
 
@@ -35,9 +35,11 @@ def service_findings(manifest: Manifest, *, gates: AbstractSet[str]) -> Iterator
     for path, words in serve_findings(text):
         yield f"spec.serveConfigV2 {path}".rstrip(), words
     for pod in pods_of(manifest):
-        grace_s = pod.spec.get("terminationGracePeriodSeconds", 30)
-        if isinstance(grace_s, int) and grace_s <= drain_s(text):
-            field = f"{pod.field}.spec.terminationGracePeriodSeconds"
+        grace_s = whole(pod.spec.get("terminationGracePeriodSeconds", 30))
+        field = f"{pod.field}.spec.terminationGracePeriodSeconds"
+        if grace_s is None:
+            yield field, "must be a whole number of seconds"
+        elif grace_s <= drain_s(text):
             yield field, f"is {grace_s}, not longer than the {drain_s(text):g} s that Serve's replicas may drain"
 
 
@@ -48,23 +50,27 @@ def _metadata(manifest: Manifest) -> Iterator[Finding]:
     if not _NAME.fullmatch(name):
         yield "metadata.name", "must start with a letter and hold only a-z, 0-9 and -"
     timeout = section(manifest, "metadata", "annotations").get("ray.io/initializing-timeout")
-    if timeout is not None and not _TIMEOUT.fullmatch(str(timeout)):
-        yield "metadata.annotations[ray.io/initializing-timeout]", f"is {timeout!r}, neither seconds nor like 30m"
+    if timeout is not None and not _TIMEOUT.fullmatch(shown(timeout).strip("'")):
+        yield "metadata.annotations[ray.io/initializing-timeout]", f"is {shown(timeout)}, neither seconds nor like 30m"
 
 
 def _upgrade(manifest: Manifest) -> Iterator[Finding]:
     strategy = section(manifest, "spec", "upgradeStrategy")
     kind = strategy.get("type", UPGRADES[0])
     if kind not in UPGRADES:
-        yield "spec.upgradeStrategy.type", f"is {kind!r}, none of {', '.join(UPGRADES)}"
+        yield "spec.upgradeStrategy.type", f"is {shown(kind)}, none of {', '.join(UPGRADES)}"
     if kind != "NewClusterWithIncrementalUpgrade":
         return
     options = section(strategy, "clusterUpgradeOptions")
     field = "spec.upgradeStrategy.clusterUpgradeOptions"
-    step, surge = options.get("stepSizePercent", 0), options.get("maxSurgePercent", 100)
+    step, surge = whole(options.get("stepSizePercent", 0)), whole(options.get("maxSurgePercent", 100))
+    interval_s = whole(options.get("intervalSeconds", 0))
+    if step is None or surge is None or interval_s is None:
+        yield field, "must have whole numbers as stepSizePercent, maxSurgePercent and intervalSeconds"
+        return
     if not 0 <= step <= surge <= 100:  # noqa: PLR2004 - per cent
         yield f"{field}.stepSizePercent", f"is {step}; it must not be above maxSurgePercent {surge}, nor that above 100"
-    if options.get("intervalSeconds", 0) <= 0:
+    if interval_s <= 0:
         yield f"{field}.intervalSeconds", "must be above 0"
     if not section(manifest, "spec", "rayClusterConfig").get("enableInTreeAutoscaling"):
         yield f"{_CLUSTER}.enableInTreeAutoscaling", "must be true for an incremental upgrade"

@@ -33,21 +33,26 @@ def is_placeable(pod: Mapping[str, Any], labels: Labels) -> bool:
 def is_tolerated(taints: Iterable[Mapping[str, Any]], tolerations: Iterable[Mapping[str, Any]]) -> bool:
     """Whether a pod with these tolerations may start on a node with these taints."""
     given = list(tolerations)
-    keeping_out = [taint for taint in taints if taint.get("effect") in {"NoSchedule", "NoExecute"}]
+    keeping_out = [taint for taint in taints if taint.get("effect") in ("NoSchedule", "NoExecute")]
     return all(any(_covers(toleration, taint) for toleration in given) for taint in keeping_out)
 
 
 def _covers(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
-    if toleration.get("effect") not in {None, "", taint.get("effect")}:
+    if not (_is_any(toleration.get("effect")) or toleration.get("effect") == taint.get("effect")):
         return False
     if toleration.get("operator") == "Exists":
-        return toleration.get("key") in {None, "", taint.get("key")}
+        return _is_any(toleration.get("key")) or toleration.get("key") == taint.get("key")
     return toleration.get("key") == taint.get("key") and toleration.get("value", "") == taint.get("value", "")
 
 
+def _is_any(value: object) -> bool:
+    return value is None or value == ""
+
+
 def _meets(expression: Mapping[str, Any], labels: Labels) -> bool:
-    key, values = expression.get("key"), expression.get("values") or []
-    value = labels.get(str(key))
+    key, given = expression.get("key"), expression.get("values")
+    values = given if isinstance(given, list) else []
+    value = labels.get(key) if isinstance(key, str) else None
     match expression.get("operator"):
         case "In":
             return value in values
@@ -64,6 +69,9 @@ def _meets(expression: Mapping[str, Any], labels: Labels) -> bool:
 
 
 def _is_beyond(value: object, bounds: list[Any], *, above: bool) -> bool:
-    if not str(value).isdecimal() or len(bounds) != 1 or not str(bounds[0]).isdecimal():
+    try:
+        (bound,) = bounds
+        one, other = int(str(value)), int(str(bound))
+    except ValueError:
         return False
-    return int(str(value)) > int(bounds[0]) if above else int(str(value)) < int(bounds[0])
+    return one > other if above else one < other

@@ -6,10 +6,9 @@ Keys are compared with Serve's own, since Serve ignores a misspelt one; a test h
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
+from app.core.errors import InvalidRequestError
 from app.settings import Settings
-from kuberay.manifest import entries, first_line, section
+from kuberay.manifest import entries, read_yaml, section, shown, whole
 
 Finding = tuple[str, str]
 """A path below serveConfigV2 (empty for all of it), and what is wrong there."""
@@ -67,6 +66,7 @@ DEPLOYMENT_KEYS = frozenset(
         "user_config",
     ]
 )
+_EVER_S = 1e6
 DEPLOYMENTS = ("Ingress", "Decoder", "Preprocessor", "Detector", "Tracker")
 
 
@@ -76,9 +76,9 @@ def serve_findings(text: object) -> Iterator[Finding]:
         yield "", "must be a string of YAML"
         return
     try:
-        config = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        yield "", f"is not YAML: {first_line(error)}"
+        config = _read(text)
+    except InvalidRequestError as error:
+        yield "", error.detail.removeprefix("it ")
         return
     if not isinstance(config, Mapping) or not entries(config.get("applications")):
         yield "", "must have a list of applications"
@@ -93,20 +93,26 @@ def serve_findings(text: object) -> Iterator[Finding]:
 def drain_s(text: object) -> float:
     """Longest time in seconds that a replica of a `serveConfigV2` may take to finish; Serve's 20 s where none says."""
     try:
-        config = yaml.safe_load(text) if isinstance(text, str) else None
-    except yaml.YAMLError:
+        config = _read(text) if isinstance(text, str) else None
+    except InvalidRequestError:
         config = None
     waits = [
-        float(deployment.get("graceful_shutdown_timeout_s", 20))
+        deployment.get("graceful_shutdown_timeout_s", 20)
         for application in entries(section(config).get("applications"))
         for deployment in entries(application.get("deployments"))
     ]
-    return max(waits, default=20.0)
+    return max((float(wait) for wait in waits if isinstance(wait, int | float) and 0 <= wait < _EVER_S), default=20.0)
+
+
+def _read(text: str) -> object:
+    documents = read_yaml(text, name="it")
+    return documents[0] if len(documents) == 1 else None
 
 
 def _application(application: Mapping[str, Any], where: str) -> Iterator[Finding]:
     yield from _unknown(application, APPLICATION_KEYS, where)
-    if ":" not in str(application.get("import_path", "")):
+    path = application.get("import_path")
+    if not isinstance(path, str) or ":" not in path:
         yield f"{where}.import_path", "must be module:name"
     try:
         Settings.model_validate(application.get("args") or {})
@@ -115,25 +121,29 @@ def _application(application: Mapping[str, Any], where: str) -> Iterator[Finding
     names: set[str] = set()
     for index, deployment in enumerate(entries(application.get("deployments"))):
         yield from _deployment(deployment, f"{where}.deployments[{index}]", names)
-        names.add(str(deployment.get("name")))
+        names.add(str(deployment.get("name")) if isinstance(deployment.get("name"), str) else "")
 
 
 def _deployment(deployment: Mapping[str, Any], where: str, before: set[str]) -> Iterator[Finding]:
     yield from _unknown(deployment, DEPLOYMENT_KEYS, where)
     name = deployment.get("name")
     if name not in DEPLOYMENTS:
-        yield f"{where}.name", f"{name!r} is none of {', '.join(DEPLOYMENTS)}"
-    if name in before:
+        yield f"{where}.name", f"{shown(name)} is none of {', '.join(DEPLOYMENTS)}"
+    elif name in before:
         yield f"{where}.name", f"{name!r} is there twice"
     replicas = deployment.get("num_replicas")
-    if isinstance(replicas, int) and replicas < 1:
-        yield f"{where}.num_replicas", f"is {replicas} and must be at least 1"
+    if replicas not in (None, "auto") and (whole(replicas) is None or replicas < 1):
+        yield f"{where}.num_replicas", f"is {shown(replicas)} and must be a whole number of at least 1, or auto"
     scaling = section(deployment, "autoscaling_config")
-    least, most = scaling.get("min_replicas", 1), scaling.get("max_replicas", 100)
-    if isinstance(least, int) and isinstance(most, int) and least > most:
+    least, most = whole(scaling.get("min_replicas", 1)), whole(scaling.get("max_replicas", 100))
+    if least is None or most is None:
+        yield f"{where}.autoscaling_config", "must have whole numbers as min_replicas and max_replicas"
+    elif least > most:
         yield f"{where}.autoscaling_config.min_replicas", f"is {least}, more than max_replicas {most}"
     gpus = section(deployment, "ray_actor_options").get("num_gpus", 0)
-    if isinstance(gpus, float) and gpus > 1 and not gpus.is_integer():
+    if isinstance(gpus, bool) or not isinstance(gpus, int | float) or not gpus >= 0:
+        yield f"{where}.ray_actor_options.num_gpus", f"is {shown(gpus)} and must be a number of GPUs"
+    elif isinstance(gpus, float) and gpus > 1 and not gpus.is_integer():
         yield f"{where}.ray_actor_options.num_gpus", f"is {gpus}; above 1 only whole GPUs can be given"
 
 
@@ -147,7 +157,7 @@ def _settings(error: ValueError, where: str) -> Iterator[Finding]:
     from pydantic import ValidationError
 
     if not isinstance(error, ValidationError):
-        yield f"{where}.args", str(error)
+        yield f"{where}.args", "is refused by the service"
         return
     for one in error.errors(include_url=False, include_context=False, include_input=False):
         path = ".".join(str(part) for part in one["loc"])

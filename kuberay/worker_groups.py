@@ -6,7 +6,7 @@ Source: KubeRay 1.7.0, controllers/ray/utils/validation.go and utils/resources.g
 import re
 from collections.abc import Iterator
 
-from kuberay.manifest import Manifest, section
+from kuberay.manifest import Manifest, section, shown, whole
 from kuberay.pods import Pod, pods_of, worker_groups
 
 Finding = tuple[str, str]
@@ -18,13 +18,13 @@ def group_findings(manifest: Manifest) -> Iterator[Finding]:
     """Yield what is wrong with the head's and the worker groups' settings."""
     names: set[str] = set()
     for field, group in worker_groups(manifest):
-        name = str(group.get("groupName"))
+        name = shown(group.get("groupName"))
         if name in names:
-            yield f"{field}.groupName", f"{name!r} is there twice"
+            yield f"{field}.groupName", f"{name} is there twice"
         names.add(name)
-        least, most = group.get("minReplicas", 0), group.get("maxReplicas", 2**31)
-        wanted = group.get("replicas", least)
-        if not all(isinstance(size, int) for size in (least, most, wanted)):
+        least, most = whole(group.get("minReplicas", 0)), whole(group.get("maxReplicas", 2**31))
+        wanted = whole(group.get("replicas", least))
+        if least is None or most is None or wanted is None:
             yield f"{field}.replicas", "and its least and most must be whole numbers"
             continue
         if least < 0:
@@ -41,11 +41,13 @@ def group_findings(manifest: Manifest) -> Iterator[Finding]:
 def gpu_requests(pod: Pod) -> dict[str, str]:
     """The GPUs or slices that a pod's first container is limited to, by resource name."""
     limits = section(pod.container, "resources", "limits")
-    return {name: str(amount) for name, amount in limits.items() if is_gpu(name)}
+    return {name: shown(amount).strip("'") for name, amount in limits.items() if is_gpu(name)}
 
 
-def is_gpu(resource: str) -> bool:
+def is_gpu(resource: object) -> bool:
     """Whether a resource of Kubernetes is a GPU, a share of one or a MIG slice."""
+    if not isinstance(resource, str):
+        return False
     return resource.endswith(("gpu", "gpu.shared")) or resource.startswith("nvidia.com/mig-")
 
 
@@ -69,8 +71,8 @@ def _gpus(pod: Pod) -> Iterator[Finding]:
         field = f"{pod.container_field}.resources.limits[{name}]"
         if not amount.isdecimal():
             yield field, f"is {amount!r}; a pod gets whole GPUs only, and Ray's num_gpus shares them inside"
-        elif str(requests.get(name, amount)) != amount:
-            yield field, f"is {amount}, not the {requests[name]} of requests; GPUs are not overcommitted"
+        elif shown(requests.get(name, amount)).strip("'") != amount:
+            yield field, f"is {amount}, not the {shown(requests[name])} of requests; GPUs are not overcommitted"
         if not _SEEN_BY_RAY.fullmatch(name) and not {"num-gpus", "GPU"} & set(given):
             yield field, "is not counted by Ray: rayStartParams must give num-gpus"
     for name in requests:
