@@ -31,9 +31,9 @@ def read_yaml(text: str, *, name: str) -> list[Any]:
     try:
         documents = list(yaml.safe_load_all(text))
         json.dumps(documents, default=str)  # what has no JSON is no manifest: numbers without end, loops of anchors
-        return documents
     except _UNREADABLE as error:
         raise InvalidRequestError(f"{name} is not YAML: {_first_line(error)}") from None
+    return documents
 
 
 def section(value: object, *path: str) -> Mapping[str, Any]:
