@@ -45,7 +45,7 @@ lint: install ## ruff, mypy strict, the layers
 
 check: lint test ## what CI runs
 
-load: install ## evidence: make load SCENARIO=decode (or tracker, image-efficiency, video-efficiency, memory, streams, time-true, outbox, batcher, swaps, gpu-faults, autoscale, queueing, overload, tenants, cameras, peers)
+load: install ## evidence: make load SCENARIO=decode (or tracker, image-efficiency, video-efficiency, memory, streams, time-true, outbox, batcher, swaps, gpu-faults, autoscale, queueing, overload, tenants, kills, cameras, peers)
 	@$(BIN)/python -m load_tests.$(subst -,_,$(SCENARIO))
 
 profile: install ## flame graphs of a running service under load, in out/

@@ -4,12 +4,14 @@ import argparse
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from app.core.errors import InvalidRequestError, NotFoundError
 from kuberay import release
 from kuberay.api_server import ApiServer, connected
 from kuberay.manifest import Manifest, read_manifests
+from kuberay.node_types import HEADROOM, entry, gpu_types, gpus_for, is_whole
 from kuberay.problem import Problem
 from kuberay.ray_service import GATES
 from kuberay.validation import problems
@@ -42,6 +44,10 @@ def _add_live(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     actions.add_parser("status", parents=[where], help="how the service is; exit code 1 while it is not all there")
     wait = actions.add_parser("wait", parents=[where], help="until what was applied last serves, all of it")
     wait.add_argument("--timeout-s", type=float, default=1800.0, metavar="S")
+    nodes = actions.add_parser("nodes", parents=[where], help="the GPUs that nodes have, and worker groups for them")
+    nodes.add_argument("--file", metavar="FILE", help="of `kubectl get nodes -o yaml`, in place of the cluster itself")
+    nodes.add_argument("--fps", type=float, metavar="N", help="frames a second that the service shall answer")
+    nodes.add_argument("--fps-per-gpu", type=float, metavar="N", help="that one GPU answers: `sightline bench` tells")
     logs = actions.add_parser("logs", parents=[where], help="the last lines of every pod")
     logs.add_argument("--lines", type=int, default=50, metavar="N")
 
@@ -53,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.action == "validate":
         return _validate(arguments)
+    if arguments.action == "nodes" and arguments.file is not None:
+        return _nodes(arguments, _read(arguments.file))
     server = ApiServer(connected(context=arguments.context), namespace=arguments.namespace)
     return _live(arguments, server)
 
@@ -66,6 +74,8 @@ def _live(arguments: argparse.Namespace, server: ApiServer) -> int:
             release.apply(server, manifests, say=_say, force=arguments.force)
         case "rollback":
             release.roll_back(server, arguments.name, say=_say, force=arguments.force)
+        case "nodes":
+            return _nodes(arguments, server.find("v1", "Node").get("items", []))
         case "wait":
             release.wait(server, arguments.name, timeout_s=arguments.timeout_s, say=_say)
         case "logs":
@@ -75,6 +85,30 @@ def _live(arguments: argparse.Namespace, server: ApiServer) -> int:
             sys.stdout.writelines(f"{line}\n" for line in lines)
             return 0 if is_done else 1
     return 0
+
+
+def _nodes(arguments: argparse.Namespace, nodes: Sequence[Manifest]) -> int:
+    found = gpu_types(nodes)
+    for one in found:
+        _say(one.line())
+    wanted = 1
+    if arguments.fps is not None or arguments.fps_per_gpu is not None:
+        try:
+            wanted = gpus_for(arguments.fps or 0.0, fps_per_gpu=arguments.fps_per_gpu or 0.0)
+        except ValueError as error:
+            raise InvalidRequestError(f"--fps and --fps-per-gpu go together: {error}") from None
+        _say(f"{wanted} GPUs for {arguments.fps:g} frames a second, each at {HEADROOM:.0%} of what it can")
+    for one in found:
+        if not is_whole(one):
+            _say(
+                f"{one.group_name}: no entry, see the overlay mig for slices; a GPU without a product needs its labels"
+            )
+            continue
+        sys.stdout.write(entry(one, wanted=wanted))
+        wanted = max(wanted - one.count, 0)
+    if wanted and found:
+        _say(f"{wanted} GPUs are missing")
+    return 0 if found and not wanted else 1
 
 
 def _say(words: str) -> None:

@@ -216,6 +216,16 @@ def test_the_command_applies_tells_the_status_and_the_logs(
     assert capsys.readouterr().out == "worker-1  one\nworker-1  two\n"
 
 
+def test_the_command_reads_the_nodes_of_the_cluster(kubeconfig: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = {"nvidia.com/gpu.product": "NVIDIA-L4"}
+    node = {"metadata": {"name": "a", "labels": labels}, "status": {"allocatable": {"nvidia.com/gpu": "1"}}}
+    kubeconfig.store(("nodes", "a"), node)
+    assert main(["cluster", "nodes"]) == 0
+    out, err = capsys.readouterr()
+    assert "groupName: l4" in out
+    assert err.startswith("NVIDIA-L4: 1 x nvidia.com/gpu")
+
+
 def test_the_command_applies_nothing_that_has_a_problem(
     tmp_path: Path, kubeconfig: Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:

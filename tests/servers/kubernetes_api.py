@@ -14,7 +14,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 KINDS = {
-    "/api/v1": [("configmaps", "ConfigMap"), ("pods", "Pod"), ("pods/log", "Pod"), ("services", "Service")],
+    "/api/v1": [
+        ("configmaps", "ConfigMap"),
+        ("pods", "Pod"),
+        ("pods/log", "Pod"),
+        ("services", "Service"),
+        ("nodes", "Node"),
+    ],
     "/apis/ray.io/v1": [("rayservices", "RayService"), ("rayservices/status", "RayService")],
     "/apis/policy/v1": [("poddisruptionbudgets", "PodDisruptionBudget")],
     "/apis/networking.k8s.io/v1": [("networkpolicies", "NetworkPolicy")],
@@ -128,10 +134,12 @@ class _Requests(BaseHTTPRequestHandler):
             return
         path = urllib.parse.urlsplit(self.path).path
         if path in KINDS:
-            resources = [{"name": plural, "kind": kind, "namespaced": True} for plural, kind in KINDS[path]]
+            resources = [{"name": name, "kind": kind, "namespaced": kind != "Node"} for name, kind in KINDS[path]]
             self._say(200, {}, {"kind": "APIResourceList", "resources": resources})
             return
         parts, query = self._asked()
+        if parts[-1] == "nodes":
+            parts = [*parts[:-1], "namespaces", "", "nodes"]
         if "namespaces" not in parts:
             self._say(404, {}, _status(404, "the server could not find the requested resource"))
             return
