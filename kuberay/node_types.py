@@ -79,7 +79,7 @@ def gpus_for(target_fps: float, *, fps_per_gpu: float) -> int:
 
 
 def entry(one: GpuType, *, wanted: int) -> str:
-    """Return the entry of `overlays/gpu/gpu_types.yaml` for whole GPUs: `wanted` stay, as many as there are may come."""
+    """Return the entry of `overlays/gpu/gpu_types.yaml` for whole GPUs: `wanted` stay, all that there are may come."""
     wanted = min(wanted, one.count)
     return f"""\
 - op: add

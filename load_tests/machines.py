@@ -123,6 +123,7 @@ class Machine:
 @contextlib.contextmanager
 def machines(names: Sequence[str], *, folder: Path) -> Iterator[dict[str, Machine]]:
     """Machines that are on, by name, on one bridge; this machine is `OWN_IP` there. All are gone at the end."""
+    _sweep()
     bridge = f"sl{os.getpid()}b"
     found = {
         name: Machine(name, f"{SUBNET}.{number}", folder=folder / name, mounted=folder / "own")
@@ -141,6 +142,22 @@ def machines(names: Sequence[str], *, folder: Path) -> Iterator[dict[str, Machin
             machine.power_off()
             machine.detach()
         _ip("link", "del", bridge)
+
+
+def _sweep() -> None:
+    """Take down what is left of runs that were killed: their bridge has the addresses that ours needs."""
+    kept = {entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    for name, pid in re.findall(r"^(sl(\d+)\S*)", _ip("netns", "list"), re.MULTILINE):
+        if pid not in kept:
+            for inside in _ip("netns", "pids", name).split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(inside), signal.SIGKILL)
+            _ip("netns", "del", name)
+    for entry in Path("/sys/class/net").iterdir():
+        left = re.fullmatch(r"sl(\d+)\w*[bp]", entry.name)
+        if left and left[1] not in kept:
+            with contextlib.suppress(subprocess.CalledProcessError):  # with its other end it may be gone already
+                _ip("link", "del", entry.name)
 
 
 @contextlib.contextmanager
@@ -169,5 +186,5 @@ def _is_in(pid: int, namespace: Path) -> bool:
     return False
 
 
-def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
+def _ip(*words: str) -> str:
+    return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout
