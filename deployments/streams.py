@@ -19,6 +19,8 @@ from deployments.faults import answer
 T = TypeVar("T")
 _PATIENCE_S = 30.0
 """How long a call waits for an owner; a killed replica is replaced within 5 to 15 seconds."""
+_SILENCE_S = 5.0
+"""How much longer than it was to wait an owner may take to say that there is nothing: then it is asked anew."""
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.05, 0.5
 
 
@@ -83,13 +85,17 @@ class ServeStreams:
     async def events(self, stream_id: str, *, position: int, wait_s: float) -> EventBatch:
         """What was told since `position`; waits up to `wait_s` seconds for something. Forgotten events: a Gap first."""
         return await self._ask(
-            stream_id, lambda owner: owner.events.remote(stream_id, position=position, wait_s=wait_s)
+            stream_id,
+            lambda owner: owner.events.remote(stream_id, position=position, wait_s=wait_s),
+            longest_s=wait_s + _SILENCE_S,
         )
 
     async def preview(self, stream_id: str, *, after_seq: int, wait_s: float) -> Picture | None:
         """The newest frame after `after_seq`, drawn; None when none comes within `wait_s` seconds."""
         return await self._ask(
-            stream_id, lambda owner: owner.preview.remote(stream_id, after_seq=after_seq, wait_s=wait_s)
+            stream_id,
+            lambda owner: owner.preview.remote(stream_id, after_seq=after_seq, wait_s=wait_s),
+            longest_s=wait_s + _SILENCE_S,
         )
 
     async def _ask(
@@ -98,11 +104,16 @@ class ServeStreams:
         call: Callable[[DeploymentHandle[Any]], Awaitable[T]],
         *,
         is_repeatable: bool = True,
+        longest_s: float | None = None,
     ) -> T:
         deadline_s, pause_s = time.monotonic() + _PATIENCE_S, _FIRST_PAUSE_S
         while True:
             try:
-                return await answer(call(self._tracker.options(session_id=stream_id)))
+                async with asyncio.timeout(longest_s):
+                    return await answer(call(self._tracker.options(session_id=stream_id)))
+            except TimeoutError:  # neither an answer nor a death: a machine that was cut off, maybe
+                if time.monotonic() > deadline_s:
+                    raise UnavailableError("the stream's owner does not answer") from None
             except UnavailableError as error:
                 # An owner that was told of its end has not told this frame, and never will.
                 if not (is_repeatable or isinstance(error, MovedError)) or time.monotonic() > deadline_s:
